@@ -1,0 +1,92 @@
+"""Every setting with its default, unit and meaning: frozen models, the only place for defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from labelgan.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of the configuration models: immutable, and unknown keys are refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def build(cls, values: dict[str, Any], subject: str | Path = "configuration") -> Self:
+        """Validates plain values; raises ConfigError naming the first key at fault."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise ConfigError(subject, f"unknown setting '{key}'") from None
+            raise ConfigError(subject, f"setting '{key}': {first['msg']} (got {first.get('input')!r})") from None
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Reads a TOML file; raises ConfigError naming the file."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(path, f"cannot be read as TOML: {error}") from None
+        return cls.build(values, path)
+
+    def to_toml(self) -> str:
+        """Renders as TOML; settings that are None are left out (TOML has no null) and read back as None."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def with_settings(self, settings: list[str]) -> Self:
+        """Applies ``a.b=value`` settings, values read as TOML; raises ConfigError for an unknown key, by name."""
+        values = self.model_dump(mode="json")
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if not equals or not key.strip():
+                raise ConfigError(f"--set {setting}", "expected KEY=VALUE, such as train.batch_size=8")
+            *parents, last = key.strip().split(".")
+            node: Any = values
+            for parent in parents:
+                node = node.get(parent) if isinstance(node, dict) else None
+            if not isinstance(node, dict) or last not in node:
+                raise ConfigError(f"--set {setting}", f"unknown setting '{key.strip()}'")
+            node[last] = _toml_value(text.strip())
+        return self.build(values, "--set")
+
+
+def _toml_value(text: str) -> Any:
+    if text in ("none", "None"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+class CheckConfig(Config):
+    """Limits of reading and checking."""
+
+    max_voxels: int = Field(2**29, gt=0, description="largest volume that is read, in voxels")
+    max_file_bytes: int = Field(2**32, gt=0, description="largest size that a file, gzip unfolded, may have, in bytes")
+    grid_tolerance_mm: float = Field(1e-2, gt=0, description="largest corner-to-corner difference of two grids, mm")
+
+
+class PrepareConfig(Config):
+    """Settings of ``labelgan prepare``."""
+
+    size: tuple[int, int] = Field((200, 200), description="rows and columns of a store slice, pixels; divisible by 8")
+    spacing_mm: float | None = Field(None, gt=0, description="in-plane resampling to this pixel size, mm; None keeps the native grid")
+    every: int = Field(1, ge=1, description="keep every K-th axial slice (thin slices)")
+    brain_mask: Literal["auto", "li2018", "file", "deepbet"] = Field(
+        "auto", description="auto: scale-free; li2018: fixed FLAIR threshold; file: the layout's brain mask; deepbet: the package"
+    )
+    li2018_threshold: float = Field(70.0, description="FLAIR threshold of Li et al. 2018: 70 (Utrecht, Singapore) or 30 (GE3T)")
+    n4: bool = Field(False, description="N4 bias field correction (SimpleITK) before normalisation")
+    register_t1: bool = Field(False, description="rigid registration of the other channels to the first (SimpleITK, mutual information)")
+    drop_empty: bool = Field(True, description="leave out slices without brain")
+    min_brain_fraction: float = Field(0.02, ge=0, le=1, description="a slice with less brain than this share of its pixels is empty")

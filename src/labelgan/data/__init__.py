@@ -1,0 +1,1 @@
+"""Cohorts on disk, their check, the slice store, the phantom and the exports."""

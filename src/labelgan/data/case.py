@@ -1,0 +1,106 @@
+"""What a cohort is made of: cases that hold paths until their voxels are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+BACKGROUND, LESION, OTHER_PATHOLOGY = 0, 1, 2
+
+SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+
+
+def is_safe_id(identifier: str) -> bool:
+    """Tells whether an id may become a file name: letters, digits, dot, underscore and dash, at most 64, not dots alone."""
+    return bool(SAFE_ID.match(identifier)) and bool(identifier.strip("."))
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """One channel on disk: a file, and which component of it where a file holds several (RGB pictures)."""
+
+    path: Path
+    component: int | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels on their grid.
+
+    Attributes:
+        data: (X, Y, Z) array in storage order; pictures are (W, H, 1).
+        affine: (4, 4), voxel index to millimetres, RAS+ as nibabel has it.
+    """
+
+    data: np.ndarray
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan session of one patient: its images on one grid, and its mask if there is one.
+
+    Attributes:
+        id: unique in the cohort, fit for a file name.
+        patient: who was scanned; several cases may share a patient.
+        images: channel name to image, FLAIR before T1 where both are present, else in the layout's order.
+        mask: expert mask, or None.
+        site: scanner or centre, where the layout tells.
+        session: session label, where the layout tells.
+        split: ``training`` or ``test``, where the layout tells.
+        brain_mask: brain mask file beside the images, where there is one.
+    """
+
+    id: str
+    patient: str
+    images: Mapping[str, ImageRef]
+    mask: ImageRef | None = None
+    site: str | None = None
+    session: str | None = None
+    split: str | None = None
+    brain_mask: ImageRef | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", MappingProxyType(dict(self.images)))
+
+    def load_image(self, channel: str) -> Volume:
+        """Reads one channel as float32. Raises DataError naming the file when it cannot be read."""
+        from labelgan.data.reading import read_volume
+
+        return read_volume(self.images[channel])
+
+    def load_mask(self) -> Volume | None:
+        """Reads the mask as uint8 with values 0, 1, 2, or gives None. Raises DataError naming the file."""
+        from labelgan.data.reading import read_mask
+
+        return None if self.mask is None else read_mask(self.mask)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases under one root folder, in one layout.
+
+    Attributes:
+        root: the folder.
+        layout: name in ``layouts.LAYOUTS``.
+        cases: in a stable order (sorted by site, then id).
+        channels: channel names that cases have, in store order.
+        slices_only: True when the folder's manifest declares a cohort of single slices (synthetic ones).
+    """
+
+    root: Path
+    layout: str
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...] = ()
+    slices_only: bool = False
+    labels: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({0: 0, 1: 1, 2: 2}))
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Patient ids in order of first appearance."""
+        return tuple(dict.fromkeys(case.patient for case in self.cases))

@@ -1,0 +1,57 @@
+"""The exceptions that users meet: one line each, naming the file or option and the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXIT_DONE = 0
+EXIT_PROBLEMS = 1
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+EXIT_INTERRUPTED = 130
+
+
+class LabelganError(Exception):
+    """Base of every error that LabelGAN raises on purpose; the command line prints it as one line.
+
+    Args:
+        subject: the file, folder, option or case that is at fault.
+        reason: what is wrong with it, and what to do where that is known.
+    """
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, subject: str | Path, reason: str) -> None:
+        self.subject = str(subject)
+        self.reason = " ".join(reason.split())
+        super().__init__(f"{self.subject}: {self.reason}")
+
+
+class ConfigError(LabelganError):
+    """An option or configuration value is unknown or out of range."""
+
+
+class DataError(LabelganError):
+    """A file or folder of images cannot be used."""
+
+
+class CheckpointError(LabelganError):
+    """A checkpoint, run folder or model file cannot be used."""
+
+
+class TrainingError(LabelganError):
+    """Training stopped by itself, for instance on a non-finite loss."""
+
+    exit_code = EXIT_PROBLEMS
+
+
+class LeakError(LabelganError):
+    """Held-out data, or synthetic data derived from it, would meet training data."""
+
+    exit_code = EXIT_REFUSED
+
+
+class RefusedError(LabelganError):
+    """The result would be worthless or harmful, for instance samples of a collapsed generator."""
+
+    exit_code = EXIT_REFUSED

@@ -22,10 +22,17 @@ def is_safe_id(identifier: str) -> bool:
 
 @dataclass(frozen=True)
 class ImageRef:
-    """One channel on disk: a file, and which component of it where a file holds several (RGB pictures)."""
+    """One channel on disk: a file, and which component of it where a file holds several (RGB pictures).
+
+    Attributes:
+        path: the file.
+        component: which colour component of a picture, or None where there is one.
+        labels: of a mask, pairs (stored value, 0, 1 or 2); empty when the file stores 0, 1 and 2 themselves.
+    """
 
     path: Path
     component: int | None = None
+    labels: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,15 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Note:
+    """Something that a layout met and did not use, or had to choose: `check` tells it as a warning."""
+
+    case: str | None
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Cohort:
     """The cases under one root folder, in one layout.
 
@@ -91,6 +107,8 @@ class Cohort:
         cases: in a stable order (sorted by site, then id).
         channels: channel names that cases have, in store order.
         slices_only: True when the folder's manifest declares a cohort of single slices (synthetic ones).
+        labels: stored mask value to 0, 1 or 2, as the dataset's own description maps them.
+        notes: what the layout met and did not use.
     """
 
     root: Path
@@ -99,6 +117,7 @@ class Cohort:
     channels: tuple[str, ...] = ()
     slices_only: bool = False
     labels: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({0: 0, 1: 1, 2: 2}))
+    notes: tuple[Note, ...] = ()
 
     @property
     def patients(self) -> tuple[str, ...]:

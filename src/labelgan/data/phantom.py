@@ -1,0 +1,338 @@
+"""Phantom patients: labelled T1 and FLAIR of heads that never lived, with the truth known.
+
+Built from the MNI152 maps that nilearn ships, for demos, tests and pre-training, where no patient may be used.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import labelgan
+from labelgan.data.case import LESION, OTHER_PATHOLOGY
+from labelgan.data.phantom_anatomy import load_anatomy
+from labelgan.data.phantom_lesions import draw_load_ml, plant_pathology
+from labelgan.data.phantom_render import Contrast, Pose, SmoothField, render_head, scan
+from labelgan.errors import ConfigError, DataError
+from labelgan.files import write_bytes_atomic, write_json_atomic
+from labelgan.rng import generator_for
+
+# What bias field correction leaves of the (logarithmic) coil shading in ``pre``.
+BIAS_LEFT = 0.15
+BIAS_KNOT_MM = 60.0
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A site's scanner: grid, intensity scale and contrasts.
+
+    Attributes:
+        name: site folder.
+        shape: voxels.
+        spacing_mm: voxel size.
+        centre_mm: centre of the field of view in template millimetres.
+        flip_x: True where the first axis runs from right to left (LAS).
+        t1_white, flair_white: stored intensity of white matter.
+        t1, flair: contrasts.
+        noise: standard deviation of the noise in units of white matter.
+        shading: standard deviation of the logarithm of the coil shading.
+        blur_mm: standard deviation of the in-plane point spread.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    centre_mm: tuple[float, float, float]
+    flip_x: bool
+    t1_white: float
+    flair_white: float
+    t1: Contrast
+    flair: Contrast
+    noise: float
+    shading: float
+    blur_mm: float
+
+
+_T1 = Contrast(
+    grey=0.80,
+    fluid=0.38,
+    fat=1.75,
+    muscle=0.62,
+    bone=0.12,
+    marrow=1.0,
+    skin=0.9,
+    vitreous=0.33,
+    lesion=0.9,
+    residual=0.5,
+)
+_FLAIR = Contrast(
+    grey=1.18,
+    fluid=0.2,
+    fat=1.7,
+    muscle=0.62,
+    bone=0.12,
+    marrow=0.75,
+    skin=0.9,
+    vitreous=0.2,
+    lesion=1.5,
+    residual=-0.08,
+)
+
+
+def _vary(contrast: Contrast, **changes: float) -> Contrast:
+    return Contrast(**{**contrast.__dict__, **changes})
+
+
+SCANNERS: dict[str, Scanner] = {
+    scanner.name: scanner
+    for scanner in (
+        Scanner(
+            "Alpha", (240, 240, 48), (0.96, 0.95, 3.0), (0.0, -16.0, 10.0), False, 310.0, 190.0,
+            _T1, _FLAIR, 0.025, 0.10, 0.45,
+        ),
+        Scanner(
+            "Beta", (256, 232, 48), (1.0, 1.0, 3.0), (0.0, -16.0, 8.0), True, 118.0, 610.0,
+            _vary(_T1, grey=0.72, fluid=0.28, fat=1.4), _vary(_FLAIR, grey=1.25, fluid=0.14, fat=0.95, marrow=0.4, skin=0.6),
+            0.03, 0.16, 0.5,
+        ),
+        Scanner(
+            "Gamma", (132, 256, 83), (0.98, 0.98, 1.2), (0.0, -16.0, 22.0), False, 4100.0, 2300.0,
+            _vary(_T1, grey=0.76, fluid=0.33, fat=1.9), _vary(_FLAIR, grey=1.15, fluid=0.24, fat=1.3), 0.042, 0.2, 0.55,
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PhantomPatient:
+    """One phantom and its truth; arrays are (X, Y, Z) in storage order.
+
+    Attributes:
+        id: ``P001``, ``P002``, ...
+        site: name in `SCANNERS`.
+        t1, flair: int16, bias field mostly removed (``pre``).
+        t1_orig, flair_orig: int16, as scanned (``orig``).
+        mask: uint8, 0 background, 1 white-matter lesion, 2 other pathology.
+        brain: bool, inside of the skull.
+        tissue: uint8, 0 outside the brain, else the most frequent of 1 fluid, 2 grey, 3 white matter (lesions not counted).
+        affine: (4, 4), voxel index to millimetres, RAS+.
+        lesion_ml: volume of label 1, ml.
+        lesion_count: 26-connected components of label 1.
+        other_ml: volume of label 2, ml.
+    """
+
+    id: str
+    site: str
+    t1: np.ndarray
+    flair: np.ndarray
+    t1_orig: np.ndarray
+    flair_orig: np.ndarray
+    mask: np.ndarray
+    brain: np.ndarray
+    tissue: np.ndarray
+    affine: np.ndarray
+    lesion_ml: float
+    lesion_count: int
+    other_ml: float
+
+
+def phantom_patient(
+    seed: int, index: int, *, scanner: str | None = None, shape: tuple[int, int, int] | None = None
+) -> PhantomPatient:
+    """Makes one phantom patient, which depends on the arguments alone.
+
+    Args:
+        seed: of the cohort.
+        index: 0, 1, 2, ...; patient ``index`` has the id ``P{index + 1:03d}``.
+        scanner: name in `SCANNERS`; None deals the scanners round-robin by index.
+        shape: voxels that replace the scanner's and cover the same field of view, for instance (48, 48, 12) in tests.
+
+    Raises:
+        ConfigError: for an unknown scanner, a negative index or an axis below two voxels.
+    """
+    if index < 0:
+        raise ConfigError("index", f"must not be negative (got {index})")
+    if scanner is not None and scanner not in SCANNERS:
+        raise ConfigError("scanner", f"unknown scanner '{scanner}'; known: {', '.join(SCANNERS)}")
+    if shape is not None and (len(shape) != 3 or min(shape) < 2):
+        raise ConfigError("shape", f"must be three numbers of voxels, each at least 2 (got {shape})")
+    machine = SCANNERS[scanner] if scanner is not None else list(SCANNERS.values())[index % len(SCANNERS)]
+    grid = shape or machine.shape
+    anatomy = load_anatomy()
+    rng = generator_for(seed, "phantom", index, "patient")
+    pose = _draw_pose(machine, rng)
+    load_ml = draw_load_ml(rng) * float(np.linalg.det(pose.matrix[:, :3]))
+    pathology = plant_pathology(anatomy, generator_for(seed, "phantom", index, "pathology"), load_ml)
+    severity = float(rng.uniform(0.0, 1.0))
+    contrasts = (
+        _vary(machine.t1, lesion=1 - 0.04 - 0.14 * severity, grey=machine.t1.grey * float(rng.normal(1, 0.02))),
+        _vary(machine.flair, lesion=1.42 + 0.3 * severity, grey=machine.flair.grey * float(rng.normal(1, 0.02))),
+    )
+    affine = _affine(machine, grid)
+    head = render_head(
+        anatomy, pathology, pose, contrasts, grid, affine, generator_for(seed, "phantom", index, "folding")
+    )
+    images: list[np.ndarray] = []
+    for name, signal, white in zip(("T1", "FLAIR"), head.images, (machine.t1_white, machine.flair_white), strict=True):
+        images += _acquire(machine, signal, white, affine, generator_for(seed, "phantom", index, name))
+    return _with_truth(f"P{index + 1:03d}", machine.name, images, head, affine)
+
+
+def _draw_pose(machine: Scanner, rng: np.random.Generator) -> Pose:
+    from scipy.spatial.transform import Rotation
+
+    turn = Rotation.from_euler("xyz", rng.normal(0, (4.0, 2.0, 2.5)), degrees=True).as_matrix()
+    size = rng.normal(0.94, 0.02) * np.exp(rng.normal(0, 0.015, 3))  # the MNI152 head is larger than most
+    matrix = np.zeros((3, 4))
+    matrix[:, :3] = turn / size[:, None]
+    matrix[:, 3] = np.asarray(machine.centre_mm) + rng.normal(0, 2.0, 3)
+    age = float(rng.uniform(0, 1))
+    return Pose(
+        matrix=matrix,
+        folding_mm=(2.2, 1.5, 0.9),
+        widening_mm=-0.5 + 4.5 * age + float(rng.normal(0, 0.6)),
+        atrophy=1.0 + 0.9 * age,
+    )
+
+
+def _affine(machine: Scanner, shape: tuple[int, int, int]) -> np.ndarray:
+    """Origin at the centre of the field of view."""
+    spacing = np.asarray(machine.spacing_mm) * machine.shape / np.asarray(shape)
+    signs = np.array([-1.0 if machine.flip_x else 1.0, 1.0, 1.0])
+    affine = np.diag([*(signs * spacing), 1.0])
+    affine[:3, 3] = -signs * spacing * (np.asarray(shape) - 1) / 2
+    return affine
+
+
+def _acquire(
+    machine: Scanner, signal: np.ndarray, white: float, affine: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scans one sequence: corrected and uncorrected image, int16."""
+    axes = tuple(affine[axis, axis] * np.arange(signal.shape[axis]) + affine[axis, 3] for axis in range(3))
+    field = SmoothField(np.array([a.min() for a in axes]), np.array([a.max() for a in axes]), BIAS_KNOT_MM)
+    shading = machine.shading * field.evaluate(field.noise(rng, BIAS_KNOT_MM, 1), axes)[0]
+    spacing = np.abs(np.diag(affine)[:3])
+    blur = (machine.blur_mm / spacing[0], machine.blur_mm / spacing[1], 0.0)
+    gain = white * float(np.exp(rng.normal(0, 0.12)))
+    scanned = gain * scan(signal, np.exp(shading), blur, machine.noise, rng)
+    limit = np.iinfo(np.int16).max
+    corrected = scanned * np.exp(-(1 - BIAS_LEFT) * shading)
+    return tuple(np.rint(np.minimum(image, limit)).astype(np.int16) for image in (corrected, scanned))  # type: ignore[return-value]
+
+
+def _with_truth(identifier: str, site: str, images: list[np.ndarray], head, affine: np.ndarray) -> PhantomPatient:
+    from scipy import ndimage
+
+    fractions = np.stack([head.fluid, head.grey, head.white])
+    brain = fractions.sum(axis=0) >= 0.5
+    mask = np.zeros(brain.shape, dtype=np.uint8)
+    mask[head.lesion >= 0.5] = LESION
+    mask[head.other >= 0.5] = OTHER_PATHOLOGY
+    mask *= brain
+    voxel_ml = float(np.abs(np.diag(affine)[:3]).prod()) / 1000
+    t1, t1_orig, flair, flair_orig = images
+    return PhantomPatient(
+        id=identifier,
+        site=site,
+        t1=t1,
+        flair=flair,
+        t1_orig=t1_orig,
+        flair_orig=flair_orig,
+        mask=mask,
+        brain=brain,
+        tissue=np.where(brain, fractions.argmax(axis=0) + 1, 0).astype(np.uint8),
+        affine=affine,
+        lesion_ml=float((mask == LESION).sum()) * voxel_ml,
+        lesion_count=int(ndimage.label(mask == LESION, np.ones((3, 3, 3)))[1]),
+        other_ml=float((mask == OTHER_PATHOLOGY).sum()) * voxel_ml,
+    )
+
+
+def write_phantom_cohort(
+    out: Path,
+    patients: int,
+    seed: int,
+    *,
+    force: bool = False,
+    shape: tuple[int, int, int] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[str]:
+    """Writes phantom patients as the WMH challenge publishes its scans, and what is true of them.
+
+    Leaves ``OUT/SITE/ID/{pre,orig}/{T1,FLAIR}.nii.gz`` (int16), ``OUT/SITE/ID/wmh.nii.gz`` (float32, values 0, 1, 2)
+    and ``OUT/manifest.json``. The same arguments give the same bytes.
+
+    Args:
+        out: folder, absent or empty.
+        patients: how many, at least 1.
+        seed: of the cohort; the first N patients of a larger cohort are those of a cohort of N.
+        force: remove what is in ``out`` first.
+        shape: as in `phantom_patient`.
+        progress: called with the id of each patient that is complete.
+
+    Returns:
+        The ids in order.
+
+    Raises:
+        ConfigError: when ``patients`` is below 1.
+        DataError: when ``out`` is not empty and not ``force``.
+    """
+    if patients < 1:
+        raise ConfigError("--patients", f"must be at least 1 (got {patients})")
+    _make_empty(out, force)
+    rows = []
+    for index in range(patients):
+        patient = phantom_patient(seed, index, shape=shape)
+        _write_patient(out / patient.site / patient.id, patient)
+        rows.append(
+            {
+                "id": patient.id,
+                "site": patient.site,
+                "lesion_ml": round(patient.lesion_ml, 4),
+                "lesion_count": patient.lesion_count,
+                "other_ml": round(patient.other_ml, 4),
+            }
+        )
+        if progress is not None:
+            progress(patient.id)
+    manifest = {"kind": "phantom", "labelgan": labelgan.__version__, "seed": seed, "patients": rows}
+    write_json_atomic(out / "manifest.json", manifest)
+    return [row["id"] for row in rows]
+
+
+def _make_empty(out: Path, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(out, "is a file; a folder is wanted")
+    if out.is_dir() and any(out.iterdir()):
+        if not force:
+            raise DataError(out, "is not empty; choose another folder, or --force to replace what is in it")
+        for entry in out.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _write_patient(folder: Path, patient: PhantomPatient) -> None:
+    for name, data in (
+        ("pre/T1", patient.t1),
+        ("pre/FLAIR", patient.flair),
+        ("orig/T1", patient.t1_orig),
+        ("orig/FLAIR", patient.flair_orig),
+        ("wmh", patient.mask.astype(np.float32)),
+    ):
+        _write_nifti(folder / f"{name}.nii.gz", data, patient.affine)
+
+
+def _write_nifti(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    """A fresh header: geometry and type, no descriptive field; no time stamp in the gzip stream."""
+    import nibabel as nib
+
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    write_bytes_atomic(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

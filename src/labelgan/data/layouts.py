@@ -1,0 +1,97 @@
+"""Folder layouts, found by looking: one place to add another (a module with detect and read, and a line in LAYOUTS)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labelgan.data import layouts_bids, layouts_nnunet, layouts_pairs, layouts_wmh
+from labelgan.data.case import Cohort
+from labelgan.data.layouts_common import manifest_of
+from labelgan.errors import DataError
+
+SYNTHETIC_SLICES = "synthetic-slices"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to arrange a cohort in folders.
+
+    Attributes:
+        name: as in ``LAYOUTS`` and in the output of ``labelgan check``.
+        description: one line, shown when nothing is recognised.
+        detect: gives one line of evidence that a folder has this layout, or None.
+        read: gives the cohort, its cases holding paths only.
+    """
+
+    name: str
+    description: str
+    detect: Callable[[Path], str | None]
+    read: Callable[[Path], Cohort]
+
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout("wmh", "SITE/ID/{pre,orig}/{FLAIR,T1}.nii.gz with wmh.nii.gz", layouts_wmh.detect, layouts_wmh.read),
+        Layout("bids", "sub-*/[ses-*/]anat/*_{FLAIR,T1w}.nii.gz", layouts_bids.detect, layouts_bids.read),
+        Layout("nnunet", "dataset.json with imagesTr/", layouts_nnunet.detect, layouts_nnunet.read),
+        Layout("pairs", "images/ and masks/ with matching names", layouts_pairs.detect, layouts_pairs.read),
+    )
+}
+
+
+def detect_layout(root: Path) -> tuple[str, str]:
+    """Finds the layout of a folder by looking, in the order of ``LAYOUTS``.
+
+    Returns:
+        The layout's name, and one line of evidence.
+
+    Raises:
+        DataError: the folder is missing, is none, or nothing in it is recognised.
+    """
+    root = _folder(root)
+    for layout in LAYOUTS.values():
+        evidence = layout.detect(root)
+        if evidence is not None:
+            return layout.name, evidence
+    looked_for = "; ".join(f"{layout.name}: {layout.description}" for layout in LAYOUTS.values())
+    raise DataError(root, f"no layout recognised; looked for {looked_for}")
+
+
+def read_cohort(root: Path, layout: str | None = None) -> Cohort:
+    """Reads the cases under a folder: paths only, no voxels.
+
+    Args:
+        root: the cohort's folder.
+        layout: a name in ``LAYOUTS``, or None to find it by looking.
+
+    Raises:
+        DataError: the folder is missing or holds no cohort, or the layout's name is unknown.
+
+    Example:
+        >>> read_cohort(Path("cohort")).patients  # doctest: +SKIP
+        ('patient-001', 'patient-002')
+    """
+    root = _folder(root)
+    if layout is None:
+        layout, _ = detect_layout(root)
+    if layout not in LAYOUTS:
+        raise DataError(root, f"unknown layout '{layout}': choose from {', '.join(LAYOUTS)}")
+    cohort = LAYOUTS[layout].read(root)
+    if not cohort.cases:
+        raise DataError(root, f"no case in the {layout} layout ({LAYOUTS[layout].description})")
+    return dataclasses.replace(cohort, slices_only=manifest_of(root).get("kind") == SYNTHETIC_SLICES)
+
+
+def _folder(root: Path) -> Path:
+    root = Path(root)
+    try:
+        if root.is_dir():
+            return root
+        reason = "is a file: give the folder of a cohort" if root.exists() else "no such folder"
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = f"cannot be opened: {error}"
+    raise DataError(root, reason)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from labelgan.data.geometry import AxisMap, SliceGeometry
 from labelgan.rng import generator_for
 
+SPACING = (0.9, 1.1, 3.0)
 ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 
 
@@ -20,7 +21,7 @@ def affine_of(
     """Affine of a grid whose axis a runs along world axis order[a] with the given sign."""
     affine = np.zeros((4, 4))
     for axis in range(3):
-        affine[order[axis], axis] = signs[axis] * spacing[axis]
+        affine[order[axis], axis] = signs[axis] * SPACING[axis]
     affine[:, 3] = (12.5, -7.0, 30.25, 1.0)
     return affine
 

@@ -43,7 +43,7 @@ class AxisMap:
 
     @classmethod
     def centred(cls, native_axis: int, flipped: bool, count: int, zoom: float, length: int) -> Self:
-        """Crops or pads by as much on both sides; an odd voxel goes to the far side of a crop, the near side of a pad."""
+        """Crops or pads both sides alike; an odd voxel is cropped from the far side or padded to the near one."""
         return cls(native_axis, flipped, count, zoom, (_resampled(count, zoom) - length) // 2, length)
 
     @property
@@ -190,12 +190,12 @@ class SliceGeometry:
             raise ValueError(f"volume of shape {volume_XYZ.shape} on a grid of {self.native_shape}")
         axes = (self.z, self.y, self.x)
         turned = volume_XYZ.transpose([axis.native_axis for axis in axes])
-        return np.flip(turned, [i for i, axis in enumerate(axes) if axis.flipped])
+        return np.flip(turned, tuple(i for i, axis in enumerate(axes) if axis.flipped))
 
     def from_axial(self, volume_ZYX: np.ndarray) -> np.ndarray:
         """The inverse of `to_axial`."""
         axes = (self.z, self.y, self.x)
-        turned = np.flip(volume_ZYX, [i for i, axis in enumerate(axes) if axis.flipped])
+        turned = np.flip(volume_ZYX, tuple(i for i, axis in enumerate(axes) if axis.flipped))
         return turned.transpose(np.argsort([axis.native_axis for axis in axes]))
 
     def to_store(self, volume_XYZ: np.ndarray, *, order: Order, fill: float = 0) -> np.ndarray:

@@ -1,0 +1,276 @@
+"""The slice store: prepared slices as memory-mapped arrays, with what is known of every case and slice.
+
+Opening and reading a store needs NumPy and pydantic alone, so that training can run on a machine without the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from labelgan.config import PrepareConfig
+from labelgan.data.geometry import Order, SliceGeometry
+from labelgan.errors import ConfigError, DataError
+from labelgan.files import read_json
+
+FORMAT = "labelgan-store"
+FORMAT_VERSION = 1
+INDEX_DTYPE = np.dtype(
+    [
+        ("case", np.int32),
+        ("z", np.int32),
+        ("z_fraction", np.float32),
+        ("lesion_voxels", np.int32),
+        ("other_voxels", np.int32),
+        ("brain_voxels", np.int32),
+    ]
+)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Intensity(_Record):
+    """Mean and standard deviation inside the brain of one volume: intensity = z-score × sd + mean."""
+
+    mean: float = Field(allow_inf_nan=False)
+    sd: float = Field(gt=0, allow_inf_nan=False)
+
+
+class StoredCase(_Record):
+    """One case of a store; its slices are the rows ``first`` to ``first + count - 1``.
+
+    ``pixel_mm`` is the size of a store pixel along rows and columns, ``slice_mm`` the distance between neighbouring
+    slices of the native grid, ``lesion_voxels_cropped`` the native lesion voxels outside the crop, ``hashes`` the
+    hash of each channel's voxels as they were read.
+    """
+
+    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    patient: str
+    site: str | None = None
+    session: str | None = None
+    split: str | None = None
+    labelled: bool
+    first: int = Field(ge=0)
+    count: int = Field(ge=1)
+    pixel_mm: tuple[float, float]
+    slice_mm: float
+    lesion_voxels_cropped: int = Field(0, ge=0)
+    hashes: dict[str, str]
+    intensity: dict[str, Intensity]
+    geometry: SliceGeometry
+
+
+class StoreManifest(_Record):
+    """``manifest.json`` of a store."""
+
+    format: Literal["labelgan-store"] = FORMAT
+    format_version: Literal[1] = FORMAT_VERSION
+    labelgan_version: str
+    layout: str
+    channels: tuple[str, ...] = Field(min_length=1)
+    size: tuple[int, int]
+    slices: int = Field(ge=1)
+    cases: tuple[StoredCase, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _rows_follow_each_other(self) -> Self:
+        row = 0
+        for case in self.cases:
+            if case.first != row:
+                raise ValueError(f"case {case.id} starts at row {case.first}, expected {row}")
+            if set(case.hashes) != set(self.channels) or set(case.intensity) != set(self.channels):
+                raise ValueError(f"case {case.id} does not have the channels {', '.join(self.channels)}")
+            row += case.count
+        if row != self.slices:
+            raise ValueError(f"the cases have {row} slices, the store {self.slices}")
+        if len({case.id for case in self.cases}) != len(self.cases):
+            raise ValueError("two cases share an id")
+        return self
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Slices read from a store: float32 z-scores (N, C, H, W), uint8 masks of 0, 1, 2 and uint8 brains (N, H, W)."""
+
+    images_NCHW: np.ndarray
+    masks_NHW: np.ndarray
+    brains_NHW: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images_NCHW)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStore:
+    """An open store; open one with `SliceStore.open`.
+
+    Attributes:
+        path: its folder.
+        manifest: what ``manifest.json`` holds.
+        config: the settings it was prepared with.
+        index: (N,) records with the fields of `INDEX_DTYPE`; ``case`` counts into ``cases``, ``z`` is the slice of the
+            case's geometry, ``z_fraction`` its height in the brain from 0 to 1, the rest are pixels of the slice.
+        images: (N, C, H, W) float16 z-scores, memory-mapped and read-only.
+        masks: (N, H, W) uint8, 0 background, 1 lesion, 2 other pathology, likewise.
+        brains: (N, H, W) uint8, 0 or 1, likewise.
+    """
+
+    path: Path
+    manifest: StoreManifest
+    config: PrepareConfig
+    index: np.ndarray
+    images: np.ndarray
+    masks: np.ndarray
+    brains: np.ndarray
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens a store without loading it.
+
+        Raises:
+            DataError: naming the file that is missing, or that does not agree with the manifest.
+        """
+        path = Path(path)
+        if not (path / "manifest.json").is_file():
+            raise DataError(path, "is not a slice store: it has no manifest.json")
+        content = read_json(path / "manifest.json")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise DataError(path / "manifest.json", f"is not the manifest of a slice store (format '{FORMAT}')")
+        try:
+            manifest = StoreManifest.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise DataError(path / "manifest.json", f"{key}: {first['msg']}") from None
+        rows, (height, width) = manifest.slices, manifest.size
+        index = _open_array(path / "index.npy", (rows,), INDEX_DTYPE)
+        if not np.array_equal(
+            index["case"], np.repeat(np.arange(len(manifest.cases)), [c.count for c in manifest.cases])
+        ):
+            raise DataError(path / "index.npy", "its cases are not those of the manifest")
+        return cls(
+            path=path,
+            manifest=manifest,
+            config=PrepareConfig.from_toml(path / "config.toml"),
+            index=index,
+            images=_open_array(path / "images.npy", (rows, len(manifest.channels), height, width), np.float16),
+            masks=_open_array(path / "masks.npy", (rows, height, width), np.uint8),
+            brains=_open_array(path / "brains.npy", (rows, height, width), np.uint8),
+        )
+
+    def __len__(self) -> int:
+        return self.manifest.slices
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names in order."""
+        return self.manifest.channels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        return self.manifest.size
+
+    @property
+    def cases(self) -> tuple[StoredCase, ...]:
+        """The cases in order of their rows."""
+        return self.manifest.cases
+
+    def read(self, rows: Any) -> SliceBatch:
+        """Reads slices by row: a list, an array or a slice of them, in the order given, repeats allowed."""
+        return SliceBatch(
+            images_NCHW=self.images[rows].astype(np.float32),
+            masks_NHW=np.array(self.masks[rows]),
+            brains_NHW=np.array(self.brains[rows]),
+        )
+
+    def case(self, case_id: str) -> StoredCase:
+        """The case of an id; raises ConfigError when the store has none."""
+        for case in self.cases:
+            if case.id == case_id:
+                return case
+        raise ConfigError(case_id, f"no such case in the store {self.path}")
+
+    def case_of(self, row: int) -> StoredCase:
+        """The case that a row belongs to."""
+        return self.cases[int(self.index["case"][row])]
+
+    def rows_of(self, case_ids: Iterable[str]) -> np.ndarray:
+        """Rows of the cases named, case by case in the order given; raises ConfigError for an unknown id."""
+        cases = [self.case(case_id) for case_id in case_ids]
+        ranges = [np.arange(case.first, case.first + case.count) for case in cases]
+        return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
+
+    def volume(self, case_id: str) -> SliceBatch:
+        """All slices of a case, from the lowest up; which ones they are stands in ``index["z"]``."""
+        case = self.case(case_id)
+        return self.read(slice(case.first, case.first + case.count))
+
+    def to_native(self, case_id: str, slices_ZHW: np.ndarray, fill: float = 0, order: Order = "label") -> np.ndarray:
+        """Brings one array per slice of a case, such as predicted masks, to the (X, Y, Z) grid of its scan."""
+        case = self.case(case_id)
+        z = self.index["z"][case.first : case.first + case.count]
+        return case.geometry.to_native(slices_ZHW, fill, order, z)
+
+    def kept_cases(self, exclude: Collection[str] = ()) -> tuple[StoredCase, ...]:
+        """Cases whose id and patient are not excluded; raises ConfigError naming excluded ids that nobody has."""
+        require_known(exclude, ((case.id, case.patient) for case in self.cases), self.path)
+        return tuple(case for case in self.cases if case.id not in exclude and case.patient not in exclude)
+
+    def select(self, *, exclude: Collection[str] = (), labelled_only: bool = True) -> np.ndarray:
+        """Rows to train on.
+
+        Args:
+            exclude: ids of cases or patients to hold out. All cases of a patient named by patient id are left out.
+            labelled_only: leave out cases without an expert mask.
+
+        Raises:
+            ConfigError: an excluded id is neither a case nor a patient of the store.
+        """
+        return self.rows_of(case.id for case in self.kept_cases(exclude) if case.labelled or not labelled_only)
+
+    def training_hashes(self, exclude: Collection[str] = ()) -> dict[str, dict[str, str]]:
+        """Case id to channel to voxel hash, of the cases that are not excluded: what a generator's manifest lists."""
+        return {case.id: dict(case.hashes) for case in self.kept_cases(exclude)}
+
+
+def require_known(exclude: Collection[str], known: Iterable[tuple[str, str]], where: Path) -> None:
+    """Raises ConfigError naming the ids in ``exclude`` that are no case's and no patient's."""
+    if isinstance(exclude, str):
+        raise TypeError("exclude is a collection of ids, not one string")
+    names = {name for pair in known for name in pair}
+    if unknown := sorted(set(exclude) - names):
+        raise ConfigError(f"--exclude {','.join(unknown)}", f"no such case or patient in {where}")
+
+
+def _open_array(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Maps an array file read-only; raises DataError when its type, shape or length is not the one expected."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(path, f"cannot be opened as an array: {error}") from None
+    if (
+        not isinstance(array, np.ndarray)
+        or array.shape != shape
+        or array.dtype != dtype
+        or not array.flags.c_contiguous
+    ):
+        found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(path, f"holds {found}, the manifest says {shape} {np.dtype(dtype)}")
+    return array
+
+
+def __getattr__(name: str) -> Any:
+    """Offers ``prepare_store`` here too, without its imports until it is asked for."""
+    if name == "prepare_store":
+        from labelgan.data.prepare import prepare_store
+
+        return prepare_store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,178 @@
+"""Settings of the generators: one frozen model per part, and what each named model changes in it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from labelgan.config import Config
+from labelgan.errors import ConfigError
+
+
+class NetworkConfig(Config):
+    """Generator and critic."""
+
+    family: str = Field("r3gan", description="key of gan.networks.NETWORKS")
+    latent_dim: int = Field(64, ge=1, le=4096, description="length of z")
+    latent: Literal["normal", "uniform"] = Field("normal", description="z ~ N(0, 1) or U(-1, 1)")
+    width: int = Field(32, ge=4, le=1024, description="channels at the finest stage; doubled at each coarser one")
+    max_width: int = Field(256, ge=4, le=4096, description="most channels a stage may have")
+    blocks: int = Field(1, ge=1, le=8, description="residual blocks a stage (r3gan)")
+    group_width: int = Field(16, ge=1, description="channels a group of the grouped 3×3 convolutions (r3gan)")
+    expansion: float = Field(2.0, gt=0, description="inner over outer channels of a residual block (r3gan)")
+    patch: Literal[1, 2, 4] = Field(1, description="pixels a side that the finest stage handles at once (r3gan)")
+    hidden: int = Field(1200, ge=8, description="units a hidden layer (fully connected)")
+
+
+class ObjectiveConfig(Config):
+    """The adversarial game."""
+
+    name: str = Field("r3gan", description="key of gan.objectives.OBJECTIVES")
+    critic_steps: int = Field(1, ge=1, description="critic steps per generator step")
+    penalty: float = Field(1.0, ge=0, description="λ of the gradient penalty (wgan-gp) or γ of R1 and R2 (r3gan)")
+    penalty_every: int = Field(1, ge=1, description="R1 and R2 every K-th critic step, weighted by K (lazy regularisation)")
+    clip: float = Field(0.01, gt=0, description="critic weights are clipped to ±clip (wgan)")
+    saturating: bool = Field(False, description="the minimax generator loss of 2014 instead of the non-saturating one (gan, dcgan)")
+
+
+class OptimizerConfig(Config):
+    """One optimizer for each side, with the same settings."""
+
+    name: Literal["adam", "rmsprop", "sgd"] = "adam"
+    generator_lr: float = Field(2e-4, gt=0, description="learning rate of the generator")
+    critic_lr: float = Field(2e-4, gt=0, description="learning rate of the critic")
+    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's first decay")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second decay")
+    momentum: float = Field(0.5, ge=0, lt=1, description="momentum of SGD")
+
+
+class MaskChannelConfig(Config):
+    """How the lesion mask becomes a channel that the critic can learn from."""
+
+    encoding: Literal["distance", "hard", "gaussian"] = Field(
+        "distance", description="distance: signed distance to the lesion edge; hard: ±1; gaussian: ±N(0.5, 0.1) of 2019"
+    )
+    reach_px: int = Field(3, ge=1, le=16, description="distance at which the signed distance is cut off, pixels")
+
+
+class AugmentConfig(Config):
+    """What is done alike to real and synthetic slices before the critic sees them."""
+
+    policy: tuple[Literal["flip", "translate", "cutout", "intensity"], ...] = Field(
+        ("flip", "translate", "intensity"), description="keys of gan.augment.AUGMENTATIONS, in order")
+    translate: float = Field(0.0625, ge=0, le=0.5, description="largest shift, share of the side")
+    cutout: float = Field(0.3, ge=0, le=0.9, description="side of the square cut out, share of the side")
+    brightness: float = Field(0.1, ge=0, le=1, description="largest shift of an image channel (never of the mask)")
+    contrast: float = Field(0.15, ge=0, lt=1, description="largest relative change of contrast (never of the mask)")
+
+
+class LoopConfig(Config):
+    """The training loop."""
+
+    steps: int = Field(5000, ge=1, description="generator steps")
+    batch_size: int = Field(16, ge=1, description="slices a step")
+    seed: int = Field(0, ge=0, description="of every random stream")
+    ema_images: float = Field(5000.0, ge=0, description="half-life of the averaged generator, in images; 0: none")
+    lesion_fraction: float | None = Field(0.5, ge=0, le=1, description="share of lesion slices in a batch; None: as they come")
+    drop_other_pathology: bool = Field(True, description="leave out slices with other pathology (label 2)")
+    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; the last two are kept")
+    sample_every: int = Field(500, ge=1, description="steps between sample grids")
+    log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
+    collapse_ratio: float = Field(
+        0.1, ge=0, description="a generator whose samples differ less than this share of what real slices do has collapsed"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 autocast on a GPU, fp32 elsewhere")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: torch's own choice")
+    deterministic: bool = Field(True, description="deterministic kernels where torch has them")
+
+
+class GanConfig(Config):
+    """Everything that ``labelgan train`` needs besides the data."""
+
+    model: str = Field("r3gan", description="key of MODELS")
+    preset: str | None = Field(None, description="key of PRESETS")
+    network: NetworkConfig = NetworkConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mask: MaskChannelConfig = MaskChannelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: LoopConfig = LoopConfig()
+
+    @classmethod
+    def for_model(cls, model: str, preset: str | None = None, settings: list[str] | None = None) -> GanConfig:
+        """Gives a named model's settings, then a preset's, then ``a.b=value`` ones; raises ConfigError by name."""
+        if model not in MODELS:
+            raise ConfigError(f"--model {model}", f"unknown model; one of {', '.join(MODELS)}")
+        values = _merge(cls().model_dump(mode="json"), {"model": model, "preset": preset, **MODELS[model]})
+        if preset is not None:
+            if preset not in PRESETS:
+                raise ConfigError(f"--preset {preset}", f"unknown preset; one of {', '.join(PRESETS)}")
+            if model not in PRESETS[preset]:
+                raise ConfigError(f"--preset {preset}", f"is not for --model {model}; for {', '.join(PRESETS[preset])}")
+            values = _merge(values, PRESETS[preset][model])
+        return cls.build(values, f"--model {model}").with_settings(settings or [])
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = _merge(base[key], value) if isinstance(value, dict) else value
+    return merged
+
+
+_PLAIN = {"train": {"ema_images": 0.0, "batch_size": 64}, "augment": {"policy": ()}}
+_DCGAN_NETWORK = {"family": "dcgan", "latent_dim": 100, "latent": "uniform", "width": 128, "max_width": 1024}
+
+# What each model changes in the defaults: its paper's settings where the paper speaks.
+MODELS: dict[str, dict[str, Any]] = {
+    "r3gan": {},
+    "gan": {  # Goodfellow et al. 2014 and the hyper-parameters that its authors published with it
+        "network": {"family": "fully-connected", "latent_dim": 100, "latent": "uniform", "hidden": 1200},
+        "objective": {"name": "gan"},
+        "optimizer": {"name": "sgd", "generator_lr": 0.1, "critic_lr": 0.1, "momentum": 0.5},
+        "augment": {"policy": ()},
+        "train": {"ema_images": 0.0, "batch_size": 100},
+    },
+    "dcgan": {  # Radford et al. 2016, section 4
+        "network": _DCGAN_NETWORK,
+        "objective": {"name": "dcgan"},
+        "optimizer": {"generator_lr": 2e-4, "critic_lr": 2e-4, "beta1": 0.5, "beta2": 0.999},
+        "augment": {"policy": ()},
+        "train": {"ema_images": 0.0, "batch_size": 128},
+    },
+    "wgan": {  # Arjovsky et al. 2017, algorithm 1
+        **_PLAIN,
+        "network": {**_DCGAN_NETWORK, "latent": "normal"},
+        "objective": {"name": "wgan", "critic_steps": 5, "clip": 0.01},
+        "optimizer": {"name": "rmsprop", "generator_lr": 5e-5, "critic_lr": 5e-5},
+    },
+    "wgan-gp": {  # Gulrajani et al. 2017, algorithm 1
+        **_PLAIN,
+        "network": {**_DCGAN_NETWORK, "family": "dcgan-nonorm", "latent_dim": 128, "latent": "normal"},
+        "objective": {"name": "wgan-gp", "critic_steps": 5, "penalty": 10.0},
+        "optimizer": {"generator_lr": 1e-4, "critic_lr": 1e-4, "beta1": 0.0, "beta2": 0.9},
+    },
+}
+
+_SMALL_DCGAN = {"network": {"width": 24, "max_width": 192}, "train": {"batch_size": 16}}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "uned2019": {  # Cabrera, Gamazo, Izaguirre 2019: the network and settings that the report stopped at
+        "wgan-gp": {
+            "network": {"family": "uned2019", "latent_dim": 128, "latent": "normal"},
+            "objective": {"critic_steps": 8, "penalty": 10.0},
+            "optimizer": {"generator_lr": 1e-4, "critic_lr": 1e-4, "beta1": 0.5, "beta2": 0.9},
+            "mask": {"encoding": "gaussian"},
+            "train": {"batch_size": 8},
+        }
+    },
+    "laptop": {  # narrower networks and smaller batches, for a few steps a second on two cores at 64×64
+        "r3gan": {"network": {"width": 32, "max_width": 128, "patch": 2}, "objective": {"penalty_every": 4}},
+        "gan": {"network": {"hidden": 512}, "train": {"batch_size": 32}},
+        "dcgan": _SMALL_DCGAN,
+        "wgan": _SMALL_DCGAN,
+        "wgan-gp": _SMALL_DCGAN,
+    },
+}

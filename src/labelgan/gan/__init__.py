@@ -1,0 +1,1 @@
+"""The adversarial games, the joint image-and-label generators, their training and sampling."""

@@ -1,0 +1,64 @@
+"""Training batches: which rows of the store, as the generator's channels, in [-1, 1].
+
+Step k's batches depend on (seed, k) alone, so that a resumed run draws what the uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelgan.config_gan import GanConfig
+from labelgan.data.preprocess import to_unit
+from labelgan.data.store import SliceStore
+from labelgan.errors import DataError
+from labelgan.gan.mask_channel import encode_mask
+from labelgan.rng import generator_for
+
+
+def training_rows(store: SliceStore, config: GanConfig, exclude: Collection[str] = ()) -> np.ndarray:
+    """Gives the rows that the generator may see: labelled, not excluded, and without other pathology where so set."""
+    rows = store.select(exclude=exclude)
+    if config.train.drop_other_pathology:
+        rows = rows[store.index["other_voxels"][rows] == 0]
+    if len(rows) < 2:
+        raise DataError(store.path, f"{len(rows)} labelled slices are left to train on; at least 2 are needed")
+    return rows
+
+
+class BatchSource:
+    """Draws batches from a store's rows."""
+
+    def __init__(self, store: SliceStore, rows: np.ndarray, config: GanConfig, device: torch.device) -> None:
+        self.store, self.config, self.device = store, config, device
+        self.rows = rows
+        with_lesion = store.index["lesion_voxels"][rows] > 0
+        self.lesion_rows, self.other_rows = rows[with_lesion], rows[~with_lesion]
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Gives a batch's rows, drawn with replacement; ``lesion_fraction`` of them have a lesion on average."""
+        count, fraction = self.config.train.batch_size, self.config.train.lesion_fraction
+        if fraction is None or not len(self.lesion_rows) or not len(self.other_rows):
+            return rng.choice(self.rows, count)
+        take_lesion = rng.random(count) < fraction
+        return np.where(take_lesion, rng.choice(self.lesion_rows, count), rng.choice(self.other_rows, count))
+
+    def load(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Reads rows as (N, C, H, W) in [-1, 1] on the device: image channels, then the mask channel."""
+        batch = self.store.read(rows)
+        images_NCHW = to_unit(torch.from_numpy(batch.images_NCHW).to(self.device))
+        lesion_NHW = torch.from_numpy(batch.masks_NHW).to(self.device) == 1
+        noise_NHW = None
+        if self.config.mask.encoding == "gaussian":
+            noise = rng.standard_normal(batch.masks_NHW.shape).astype(np.float32)
+            noise_NHW = torch.from_numpy(noise).to(self.device)
+        return torch.cat([images_NCHW, encode_mask(lesion_NHW, self.config.mask, noise_NHW)], dim=1)
+
+    def batch(self, step: int, turn: int) -> tuple[Tensor, np.ndarray]:
+        """Gives the batch of one turn of one step, and the store rows it came from."""
+        rng = generator_for(self.config.train.seed, "batch", step, turn)
+        rows = self.draw(rng)
+        return self.load(rows, rng), rows

@@ -1,0 +1,44 @@
+"""The model card of a generator, in the form that model hubs read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from labelgan.config_gan import GanConfig
+from labelgan.gan.networks import NETWORKS
+from labelgan.gan.objectives import OBJECTIVES
+
+
+def generator_card(manifest: Mapping[str, Any], config: GanConfig) -> str:
+    """Renders ``card.md`` from a run's manifest and settings; no case or patient id is in it."""
+    patients = {case["patient"] for case in manifest["training_cases"]}
+    slices = sum(case["slices"] for case in manifest["training_cases"])
+    height, width = manifest["size"]
+    thickness, row, column = manifest["spacing_mm"]
+    parameters = manifest["parameters"]
+    state = "collapsed: do not use" if manifest["collapsed"] else "passes the diversity watch"
+    return f"""---
+license: other
+license_name: fill-in
+tags: [medical-imaging, gan, synthetic-data, segmentation]
+library_name: labelgan
+---
+
+# Labelled slices by {config.model}
+
+A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {height}×{width} pixels of {row:.2f}×{column:.2f} mm,
+slices {thickness:.2f} mm apart.
+
+- **Not for diagnosis.** It shows no patient and knows no anatomy beyond its training slices.
+- **Licence**: fill in; it follows from the training data's.
+- **Trained on** {slices} slices of {len(patients)} patients. A generator of few patients may repeat them: audit it before sharing.
+- **Game**: {config.objective.name} ({OBJECTIVES[config.objective.name].source}).
+- **Networks**: {config.network.family}, {NETWORKS[config.network.family].description};
+  {parameters["generator"]:,} + {parameters["critic"]:,} parameters.
+- **Steps**: {manifest["steps"]:,} of {config.train.batch_size} slices, seed {config.train.seed}.
+- **Diversity** of its samples, as a share of real slices': {manifest["diversity"]:.3f}; it {state}.
+- **Samples with a lesion**: {manifest["lesion_rate"]:.0%} of {32} drawn.
+
+Samples: `labelgan sample RUN --num 100 --out DIR --format wmh`.
+"""

@@ -1,0 +1,44 @@
+"""Generator families: what turns z into slices, and what judges them.
+
+Shape suffixes: N slices, C channels (images, then the mask), H rows, W columns, Z latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from labelgan.config_gan import NetworkConfig
+from labelgan.gan import networks_classic as classic
+from labelgan.gan import networks_r3gan as r3gan
+
+
+@dataclass(frozen=True)
+class Family:
+    """A generator and a critic that belong together.
+
+    ``generator(config, channels, size)`` maps z (N, Z) to slices (N, C, H, W) in (-1, 1);
+    ``critic(config, channels, size)`` maps slices to one number each, (N,).
+    """
+
+    generator: Callable[[NetworkConfig, int, tuple[int, int]], nn.Module]
+    critic: Callable[[NetworkConfig, int, tuple[int, int]], nn.Module]
+    description: str
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+NETWORKS: dict[str, Family] = {
+    "r3gan": Family(r3gan.R3ganGenerator, r3gan.R3ganCritic, "residual, no normalisation (Huang et al. 2024)"),
+    "fully-connected": Family(classic.DenseGenerator, classic.MaxoutCritic, "two hidden layers (Goodfellow et al. 2014)"),
+    "dcgan": Family(classic.DcganGenerator, classic.DcganCritic, "batch-normalised convolutions (Radford et al. 2016)"),
+    "dcgan-nonorm": Family(
+        classic.DcganGenerator, classic.DcganCriticWithoutNorm, "as dcgan, critic without batch norm (Gulrajani et al. 2017)"
+    ),
+    "uned2019": Family(classic.Uned2019Generator, classic.Uned2019Critic, "the 2019 report's own network"),
+}

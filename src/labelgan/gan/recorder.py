@@ -1,0 +1,93 @@
+"""What a run leaves behind while it goes on: metrics.csv, sample grids, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelgan.data.pictures import mosaic, save_png
+from labelgan.files import write_text_atomic
+
+FIGURES = (
+    "critic_loss", "generator_loss", "critic_real", "critic_fake", "penalty", "r1", "r2",
+    "wasserstein_estimate", "diversity", "lesion_rate",
+)  # fmt: skip
+COLUMNS = ("step", "seconds", "images_per_second", *FIGURES)
+
+
+class Recorder:
+    """Writes a run's figures; rows after the resumed step are dropped first."""
+
+    def __init__(self, run: Path, step: int, batch_size: int) -> None:
+        self.run, self.batch_size = run, batch_size
+        self.path = run / "metrics.csv"
+        self._sums: dict[str, list[float]] = defaultdict(list)
+        self._last = (step, 0.0)
+        kept = [row for row in _read_rows(self.path) if int(row["step"]) <= step]
+        self._offset = float(kept[-1]["seconds"]) if kept else 0.0
+        self._last = (step, self._offset)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_text_atomic(self.path, text.getvalue())
+        self._stream = self.path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._stream, COLUMNS, lineterminator="\n")
+        self._board = _open_tensorboard(run / "tensorboard", step)
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Takes one step's figures; `log` writes their means."""
+        for name, value in figures.items():
+            self._sums[name].append(value)
+
+    def log(self, step: int, seconds: float) -> dict[str, float]:
+        """Writes the means since the last row; ``seconds`` counts from the start of this process."""
+        total = self._offset + seconds
+        means = {name: math.fsum(values) / len(values) for name, values in self._sums.items()}
+        self._sums.clear()
+        steps, elapsed = step - self._last[0], total - self._last[1]
+        self._last = (step, total)
+        rate = steps * self.batch_size / elapsed if elapsed > 0 else 0.0
+        row = {"step": step, "seconds": f"{total:.2f}", "images_per_second": f"{rate:.1f}"}
+        self._writer.writerow(row | {name: f"{value:.6g}" for name, value in means.items()})
+        self._stream.flush()
+        if self._board is not None:
+            for name, value in means.items():
+                self._board.add_scalar(name, value, step)
+        return means
+
+    def picture(self, step: int, images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> None:
+        """Writes a sample grid as PNG and to TensorBoard."""
+        pixels = mosaic(images_NCHW, masks_NHW)
+        save_png(self.run / "samples" / f"step-{step:08d}.png", pixels)
+        if self._board is not None:
+            self._board.add_image("samples", pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._stream.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    # A killed process may leave half a row at the end.
+    return [row for row in rows if all(row.get(name) is not None for name in COLUMNS) and row["step"].isdigit()]
+
+
+def _open_tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:  # a bare GPU machine: metrics.csv has the same figures
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)

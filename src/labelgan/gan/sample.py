@@ -1,0 +1,237 @@
+"""Labelled slices out of a trained generator.
+
+Sample i depends on (generator, seed, i) alone. z is drawn on the CPU from a stream of its own, and the network always
+works on the same blocks of ``BLOCK`` neighbouring samples, because the last bits of a convolution may depend on how
+many slices it is given at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from labelgan.checkpoint import load_tensors, load_weights
+from labelgan.config_gan import GanConfig
+from labelgan.data.export import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
+from labelgan.data.preprocess import from_unit
+from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
+from labelgan.files import sha256_file
+from labelgan.gan.latent import sample_latents
+from labelgan.gan.mask_channel import decode_mask
+from labelgan.gan.run_folder import RunFolder
+from labelgan.gan.trainer import build_networks, choose_device
+from labelgan.provenance import provenance
+
+BLOCK = 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Slices from a generator.
+
+    Attributes:
+        images_NCHW: float32 z-scores, channels as in `Generator.channels`.
+        masks_NHW: uint8, 1 where there is a lesion.
+        indices: which z each came from.
+        critic_scores: the critic's number for each, higher is more real, where it was asked; else nan.
+    """
+
+    images_NCHW: np.ndarray
+    masks_NHW: np.ndarray
+    indices: tuple[int, ...]
+    critic_scores: np.ndarray
+
+
+class Generator:
+    """A trained generator, ready to sample.
+
+    Example:
+        >>> generator = Generator.load("run")  # doctest: +SKIP
+        >>> samples = generator.sample(16, seed=1)  # doctest: +SKIP
+    """
+
+    def __init__(self, run: RunFolder, config: GanConfig, manifest: dict[str, Any], device: torch.device) -> None:
+        self.run, self.config, self.manifest, self.device = run, config, manifest, device
+        self.channels: tuple[str, ...] = tuple(manifest["channels"])
+        self.size: tuple[int, int] = (manifest["size"][0], manifest["size"][1])
+        generator, self._critic = build_networks(config, len(self.channels) + 1, self.size)
+        load_weights(generator, load_tensors(run.generator), run.generator)
+        self._generator = generator.to(device).eval()
+        self._critic_loaded = False
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", force: bool = False) -> Self:
+        """Loads the generator of a run folder.
+
+        Args:
+            path: run folder.
+            device: where to sample.
+            force: load a collapsed generator all the same.
+
+        Raises:
+            CheckpointError: the folder holds no finished run, or is damaged.
+            RefusedError: the generator has collapsed.
+        """
+        run = RunFolder(Path(path))
+        manifest = run.read_manifest()
+        if manifest["status"] != "complete":
+            raise CheckpointError(path, f"its training is not complete (status: {manifest['status']}); go on with train --resume")
+        if manifest.get("collapsed") and not force:
+            raise RefusedError(
+                path,
+                f"the generator has collapsed: its samples differ {manifest.get('diversity', 0.0):.3f} times as much as "
+                "real slices do; train longer or with other settings, or sample all the same with --force",
+            )
+        return cls(run, run.read_config(), manifest, choose_device(device))
+
+    @torch.no_grad()
+    def _block(self, seed: int, block: int) -> torch.Tensor:
+        z_NZ = sample_latents(self.config.network, seed, range(block * BLOCK, (block + 1) * BLOCK))
+        return self._generator(z_NZ.to(self.device)).float()
+
+    @torch.no_grad()
+    def _judge(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        if not self._critic_loaded:
+            load_weights(self._critic, load_tensors(self.run.critic), self.run.critic)
+            self._critic.to(self.device).eval()
+            self._critic_loaded = True
+        return self._critic(images_NCHW).float()
+
+    def iterate(self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0) -> Iterator[Samples]:
+        """Gives samples ``start`` to ``start + count - 1`` one by one, in bounded memory.
+
+        With ``keep_best`` = 1/m, sample i is the one that the critic likes best of z number i·m to i·m + m - 1 (the 2019
+        report kept the best of 100), so that it still depends on (generator, seed, i) alone.
+
+        Raises:
+            ConfigError: ``keep_best`` is not in (0, 1].
+        """
+        if not 0 < keep_best <= 1:
+            raise ConfigError("--keep-best", f"{keep_best} is not a share between 0 and 1")
+        tries = round(1 / keep_best)
+        block_number, images_NCHW = -1, torch.empty(0)
+        for sample in range(start, start + count):
+            best: torch.Tensor | None = None
+            best_index, best_score = -1, float("nan")
+            for index in range(sample * tries, (sample + 1) * tries):
+                if index // BLOCK != block_number:
+                    block_number = index // BLOCK
+                    images_NCHW = self._block(seed, block_number)
+                candidate = images_NCHW[index % BLOCK : index % BLOCK + 1]
+                score = float(self._judge(candidate)) if tries > 1 else float("nan")
+                if best is None or score > best_score:
+                    best, best_index, best_score = candidate, index, score
+            assert best is not None
+            yield Samples(
+                images_NCHW=from_unit(best[:, :-1]).cpu().numpy(),
+                masks_NHW=decode_mask(best[:, -1]).to(torch.uint8).cpu().numpy(),
+                indices=(best_index,),
+                critic_scores=np.array([best_score], np.float32),
+            )
+
+    def sample(self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0) -> Samples:
+        """Gives samples ``start`` to ``start + count - 1`` at once; see `iterate`."""
+        if count < 1:
+            raise ConfigError("--num", f"{count} is not a positive number")
+        parts = list(self.iterate(count, seed, start=start, keep_best=keep_best))
+        return Samples(
+            images_NCHW=np.concatenate([part.images_NCHW for part in parts]),
+            masks_NHW=np.concatenate([part.masks_NHW for part in parts]),
+            indices=tuple(index for part in parts for index in part.indices),
+            critic_scores=np.concatenate([part.critic_scores for part in parts]),
+        )
+
+    def to_intensity(self, images_CHW: np.ndarray) -> np.ndarray:
+        """Brings z-scores to the mean scale of the training scans, 0 at the least: (C, H, W) float32."""
+        intensity = [self.manifest["intensity"][name] for name in self.channels]
+        mean = np.array([entry["mean"] for entry in intensity], np.float32)[:, None, None]
+        sd = np.array([entry["sd"] for entry in intensity], np.float32)[:, None, None]
+        return np.maximum(images_CHW * sd + mean, 0.0, dtype=np.float32)
+
+
+def sample_cohort(
+    run: str | Path,
+    out: str | Path,
+    num: int,
+    *,
+    format: str = "wmh",
+    seed: int = 0,
+    keep_best: float = 1.0,
+    device: str = "auto",
+    force: bool = False,
+    report: Callable[[int, int, str], None] | None = None,
+) -> Path:
+    """Writes ``num`` labelled synthetic slices as a cohort, with a manifest that tells where each came from.
+
+    Args:
+        run: run folder of a finished generator.
+        out: folder of the cohort; it must not exist, or be empty. It appears whole or not at all.
+        num: how many.
+        format: key of ``data.export.EXPORTERS``.
+        seed: of z.
+        keep_best: see `Generator.iterate`.
+        device: where to sample.
+        force: sample a collapsed generator all the same.
+        report: called after every sample with (done, in all, text).
+
+    Raises:
+        ConfigError, DataError, CheckpointError, RefusedError: as their subjects tell.
+    """
+    out = Path(out)
+    if format not in EXPORTERS:
+        raise ConfigError(f"--format {format}", f"unknown format; one of {', '.join(EXPORTERS)}")
+    if num < 1:
+        raise ConfigError(f"--num {num}", "at least one sample is needed")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(out, "exists and is not an empty folder; name another")
+    generator = Generator.load(run, device=device, force=force)
+    records: list[dict[str, Any]] = []
+
+    def slices() -> Iterator[LabelledSlice]:
+        for number, samples in enumerate(generator.iterate(num, seed, keep_best=keep_best)):
+            identifier = f"syn{number:06d}"
+            mask_HW = samples.masks_NHW[0]
+            record = {"id": identifier, "seed": seed, "index": samples.indices[0], "lesion_voxels": int(mask_HW.sum())}
+            if keep_best < 1:
+                record["critic_score"] = float(samples.critic_scores[0])
+            records.append(record)
+            z_scores_CHW = samples.images_NCHW[0]
+            yield LabelledSlice(identifier, generator.to_intensity(z_scores_CHW), z_scores_CHW, mask_HW)
+            if report is not None:
+                report(number + 1, num, "")
+
+    manifest = generator.manifest
+    facts = CohortFacts(generator.channels, generator.size, tuple(manifest["spacing_mm"]))
+    temporary = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        export_cohort(
+            format,
+            slices(),
+            temporary,
+            facts,
+            manifest=lambda: {
+                "kind": "synthetic-slices",
+                "seed": seed,
+                "keep_best": keep_best,
+                "intensity": manifest["intensity"],
+                "samples": records,
+                "generator": {
+                    "sha256": sha256_file(generator.run.generator),
+                    **{key: value for key, value in manifest.items() if key not in ("kind", "format")},
+                },
+                "made_with": provenance(),
+            },
+        )
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out

@@ -1,0 +1,257 @@
+"""The training loop: steps, figures, checkpoints, and what is done when something goes wrong."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from labelgan.checkpoint import checkpoint_folders, load_latest, load_tensors, save_checkpoint, save_tensors
+from labelgan.config_gan import GanConfig
+from labelgan.data.store import SliceStore
+from labelgan.errors import CheckpointError, ConfigError, DataError, TrainingError
+from labelgan.files import lock_folder, write_json_atomic, write_text_atomic
+from labelgan.gan.batches import BatchSource, training_rows
+from labelgan.gan.card import generator_card
+from labelgan.gan.latent import sample_latents
+from labelgan.gan.mask_channel import decode_mask
+from labelgan.gan.networks import parameter_count
+from labelgan.gan.recorder import Recorder
+from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
+from labelgan.gan.trainer import Trainer, choose_device
+from labelgan.gan.watch import diversity_ratio, lesion_rate
+from labelgan.interrupts import Interrupts
+from labelgan.rng import generator_for, make_deterministic
+
+WATCHED = 32  # samples the diversity watch looks at
+PICTURED = 12  # samples in a grid
+
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run came to; ``collapsed`` says that the diversity watch found one image over and over."""
+
+    run: Path
+    steps: int
+    collapsed: bool
+    diversity: float
+    lesion_rate: float
+
+
+def train_generator(
+    store: SliceStore,
+    out: Path,
+    config: GanConfig,
+    *,
+    exclude: Collection[str] = (),
+    resume: bool = False,
+    start_from: Path | None = None,
+    report: Report | None = None,
+) -> TrainingResult:
+    """Trains a generator on a store and leaves a run folder behind.
+
+    Args:
+        store: prepared slices.
+        out: run folder; new or empty unless ``resume``.
+        config: every setting.
+        exclude: case or patient ids that the generator must never see.
+        resume: go on from the last checkpoint; the same weights come out as without the interruption, bit for bit.
+        start_from: run folder whose weights to begin with (fine-tuning); its training cases join this run's manifest.
+        report: called after every step with (steps done, steps in all, figures as text).
+
+    Raises:
+        ConfigError, DataError: a setting or the store cannot be used.
+        CheckpointError: ``out`` holds a run of other data or settings.
+        TrainingError: a loss became non-finite; the last checkpoint stands.
+        KeyboardInterrupt: interrupted; state saved.
+    """
+    if any(side % 8 for side in store.size):
+        raise DataError(store.path, f"slices of {store.size[0]}×{store.size[1]} cannot be trained on: sides must be divisible by 8")
+    if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+        raise DataError(out, "is not empty; go on with --resume, or name another folder")
+    with lock_folder(out), Interrupts() as interrupts:
+        return _Loop(store, RunFolder(out), config, exclude, start_from).play(interrupts, report)
+
+
+class _Loop:
+    def __init__(
+        self, store: SliceStore, run: RunFolder, config: GanConfig, exclude: Collection[str], start_from: Path | None
+    ) -> None:
+        self.store, self.run, self.config = store, run, config
+        if config.train.threads:
+            torch.set_num_threads(config.train.threads)
+        make_deterministic(config.train.deterministic)
+        rows = training_rows(store, config, exclude)
+        cases = Counter(store.case_of(row).id for row in rows)
+        self.facts: dict[str, Any] = {"model": config.model, **describe_training(store, cases, exclude)}
+        self.device = choose_device(config.train.device)
+        self.source = BatchSource(store, rows, config, self.device)
+        self.trainer = Trainer(config, len(store.channels) + 1, store.size, self.device)
+        if start_from is not None:
+            self._start_from(RunFolder(start_from))
+        self.facts["parameters"] = {
+            "generator": parameter_count(self.trainer.generator),
+            "critic": parameter_count(self.trainer.critic),
+        }
+        self.watched_z = sample_latents(config.network, config.train.seed, range(WATCHED)).to(self.device)
+        draw = generator_for(config.train.seed, "watch")
+        self.watched_real = self.source.load(self.source.draw(draw)[:WATCHED], draw)
+        while len(self.watched_real) < WATCHED:
+            more = self.source.load(self.source.draw(draw), draw)
+            self.watched_real = torch.cat([self.watched_real, more])[:WATCHED]
+
+    def _start_from(self, parent: RunFolder) -> None:
+        manifest = parent.read_manifest()
+        if manifest["channels"] != self.facts["channels"]:
+            raise CheckpointError(parent.path, f"makes {manifest['channels']}, the store has {self.facts['channels']}")
+        self.trainer.start_from(load_tensors(parent.generator), load_tensors(parent.critic), str(parent.path))
+        # What the parent saw, this generator has seen: the leak guard must know.
+        self.facts["inherited_cases"] = manifest["training_cases"] + manifest.get("inherited_cases", [])
+        self.facts["started_from"] = {"model": manifest.get("model"), "steps": manifest.get("steps")}
+
+    def play(self, interrupts: Interrupts, report: Report | None) -> TrainingResult:
+        run, config, steps = self.run, self.config, self.config.train.steps
+        step = self._begin()
+        if step is None:
+            manifest = run.read_manifest()
+            return self._result(steps, manifest["diversity"], manifest["lesion_rate"])
+        recorder = Recorder(run.path, step, config.train.batch_size)
+        started = time.monotonic()
+        figures: dict[str, float] = {}
+        try:
+            while step < steps:
+                seen: list[np.ndarray] = []
+
+                def batch(turn: int, step: int = step, seen: list[np.ndarray] = seen) -> torch.Tensor:
+                    images_NCHW, rows = self.source.batch(step, turn)
+                    seen.append(rows)
+                    return images_NCHW
+
+                step_figures = self.trainer.step(step, batch)
+                if not np.isfinite(list(step_figures.values())).all():
+                    self._fail(step, seen, step_figures)
+                step += 1
+                if step % config.train.sample_every == 0 or step == steps:
+                    step_figures |= self._look(step, recorder)
+                recorder.add(step_figures)
+                if step % config.train.log_every == 0 or step == steps:
+                    figures = recorder.log(step, time.monotonic() - started)
+                stop = interrupts.wanted
+                if step % config.train.checkpoint_every == 0 or step == steps or stop:
+                    self._save(step, seen, step_figures)
+                if report is not None:
+                    report(step, steps, _as_text(figures))
+                if stop and step < steps:
+                    raise KeyboardInterrupt
+        finally:
+            recorder.close()
+        return self._finish(steps)
+
+    def _begin(self) -> int | None:
+        """Writes config and manifest, restores the last checkpoint; gives the step to go on from, None when all is done."""
+        run, config = self.run, self.config
+        checkpoint = load_latest(run.checkpoints)
+        if checkpoint is not None:
+            self._require_same_run(run.read_manifest(), run.read_config())
+            if checkpoint.step > config.train.steps:
+                raise ConfigError("--steps", f"the run has already made {checkpoint.step} steps")
+            self.trainer.restore(checkpoint)
+        for stale in run.checkpoints.glob(".*.tmp"):
+            shutil.rmtree(stale)
+        write_text_atomic(run.config, config.to_toml())
+        step = 0 if checkpoint is None else checkpoint.step
+        if step == config.train.steps and run.generator.is_file() and run.read_manifest()["status"] == "complete":
+            return None
+        write_manifest(run, "training", **self.facts)
+        return step
+
+    def _require_same_run(self, manifest: dict[str, Any], config: GanConfig) -> None:
+        """Refuses to go on with other data or settings; only the number of steps may grow, and what does not change weights."""
+        if manifest["training_cases"] != self.facts["training_cases"]:
+            raise CheckpointError(self.run.path, "was trained on other cases than these; name another folder")
+        free = {"steps", "checkpoint_every", "sample_every", "log_every", "device", "threads", "collapse_ratio"}
+        before, now = (
+            item.model_dump(exclude={"train": free, "preset": True, "model": True}) for item in (config, self.config)
+        )
+        for part, values in before.items():
+            for key, value in values.items():
+                if now[part][key] != value:
+                    raise CheckpointError(self.run.path, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}")
+
+    def _look(self, step: int, recorder: Recorder) -> dict[str, float]:
+        """Draws the fixed samples: a picture, and the diversity watch."""
+        images_NCHW = self._fixed_samples()
+        masks_NHW = decode_mask(images_NCHW[:, -1])
+        pictured = slice(0, PICTURED)
+        recorder.picture(step, images_NCHW[pictured, :-1].cpu().numpy(), masks_NHW[pictured].cpu().numpy())
+        return {"diversity": diversity_ratio(images_NCHW, self.watched_real), "lesion_rate": lesion_rate(masks_NHW)}
+
+    @torch.no_grad()
+    def _fixed_samples(self) -> torch.Tensor:
+        averaged = self.trainer.averaged
+        averaged.eval()
+        images_NCHW = torch.cat([averaged(z) for z in self.watched_z.split(8)]).float()
+        averaged.train()
+        return images_NCHW
+
+    def _save(self, step: int, seen: list[np.ndarray], figures: dict[str, float]) -> None:
+        parts = self.trainer.parts()
+        if not all(bool(tensor.isfinite().all()) for part in parts.values() for tensor in part.values()):
+            self._fail(step - 1, seen, figures)
+        save_checkpoint(self.run.checkpoints, step, parts, {"model": self.config.model})
+
+    def _fail(self, step: int, seen: list[np.ndarray], figures: dict[str, float]) -> None:
+        """Names the batch and leaves the last checkpoint as the run's state."""
+        index = self.store.index
+        slices = [
+            f"{self.store.case_of(row).id}:{index['z'][row]}" for row in dict.fromkeys(int(r) for rows in seen for r in rows)
+        ]
+        folders = checkpoint_folders(self.run.checkpoints)
+        back_to = int(folders[-1].name.removeprefix("step-")) if folders else 0
+        bad = [name for name, value in figures.items() if not np.isfinite(value)] or ["weights"]
+        failure = {"step": step + 1, "non_finite": bad, "slices": slices, "rolled_back_to_step": back_to}
+        write_json_atomic(self.run.path / "failure.json", failure)
+        write_manifest(self.run, "failed", failure=failure, **self.facts)
+        shown = ", ".join(slices[:4]) + (f" and {len(slices) - 4} more (failure.json)" if len(slices) > 4 else "")
+        raise TrainingError(
+            self.run.path,
+            f"{', '.join(bad)} became non-finite at step {step + 1} on slices {shown}; rolled back to step {back_to}. "
+            "Lower the learning rates (--set optimizer.generator_lr=..., optimizer.critic_lr=...) in a new run",
+        )
+
+    def _finish(self, steps: int) -> TrainingResult:
+        images_NCHW = self._fixed_samples()
+        diversity = diversity_ratio(images_NCHW, self.watched_real)
+        rate = lesion_rate(decode_mask(images_NCHW[:, -1]))
+        result = self._result(steps, diversity, rate)
+        save_tensors(self.run.generator, self.trainer.averaged.state_dict())
+        save_tensors(self.run.critic, self.trainer.critic.state_dict())
+        manifest = write_manifest(
+            self.run,
+            "complete",
+            **self.facts,
+            steps=steps,
+            collapsed=result.collapsed,
+            diversity=diversity,
+            lesion_rate=rate,
+            device=self.device.type,
+        )
+        write_text_atomic(self.run.card, generator_card(manifest, self.config))
+        return result
+
+    def _result(self, steps: int, diversity: float, rate: float) -> TrainingResult:
+        return TrainingResult(self.run.path, steps, diversity < self.config.train.collapse_ratio, diversity, rate)
+
+
+def _as_text(figures: dict[str, float]) -> str:
+    shown = {"critic_loss": "critic", "generator_loss": "generator", "wasserstein_estimate": "W", "diversity": "diversity"}
+    return " ".join(f"{label} {figures[name]:.3g}" for name, label in shown.items() if name in figures)

@@ -1,0 +1,190 @@
+"""One training step of any game: networks, optimizers and the averaged generator. Knows nothing of files."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from labelgan.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
+from labelgan.config_gan import GanConfig
+from labelgan.errors import ConfigError
+from labelgan.gan.augment import augment
+from labelgan.gan.latent import batch_latents
+from labelgan.gan.networks import NETWORKS
+from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
+from labelgan.rng import generator_for, reseed_torch
+
+Batch = Callable[[int], Tensor]
+
+
+def build_networks(config: GanConfig, channels: int, size: tuple[int, int]) -> tuple[nn.Module, nn.Module]:
+    """Builds the generator and the critic for slices of ``channels`` (images and mask) and ``size`` (rows, columns)."""
+    if config.network.family not in NETWORKS:
+        raise ConfigError("network.family", f"unknown '{config.network.family}'; one of {', '.join(NETWORKS)}")
+    family = NETWORKS[config.network.family]
+    reseed_torch(config.train.seed, "initial weights")
+    return family.generator(config.network, channels, size), family.critic(config.network, channels, size)
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolves ``auto`` to a GPU where there is one; raises ConfigError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError):
+        raise ConfigError(f"--device {name}", "there is no such device on this machine") from None
+    return device
+
+
+class Trainer:
+    """The state of a game between two checkpoints.
+
+    Attributes:
+        generator, critic: the players.
+        averaged: exponential moving average of the generator, the copy that samples (the generator itself without one).
+    """
+
+    def __init__(self, config: GanConfig, channels: int, size: tuple[int, int], device: torch.device) -> None:
+        if config.objective.name not in OBJECTIVES:
+            raise ConfigError("objective.name", f"unknown '{config.objective.name}'; one of {', '.join(OBJECTIVES)}")
+        self.config, self.device = config, device
+        self.objective = OBJECTIVES[config.objective.name]
+        generator, critic = build_networks(config, channels, size)
+        self.generator, self.critic = generator.to(device), critic.to(device)
+        self.averaged = self.generator
+        if config.train.ema_images:
+            self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator_optimizer = self._optimizer(self.generator, config.optimizer.generator_lr)
+        self.critic_optimizer = self._optimizer(self.critic, config.optimizer.critic_lr)
+
+    def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
+        settings = self.config.optimizer
+        if settings.name == "adam":
+            return torch.optim.Adam(module.parameters(), lr=lr, betas=(settings.beta1, settings.beta2))
+        if settings.name == "rmsprop":
+            return torch.optim.RMSprop(module.parameters(), lr=lr)
+        return torch.optim.SGD(module.parameters(), lr=lr, momentum=settings.momentum)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        precision = self.config.train.precision
+        if self.device.type == "cuda" and precision in ("auto", "bf16"):
+            return torch.autocast("cuda", torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """Plays one round: the critic's turns, then the generator's.
+
+        Args:
+            step: rounds played before; every random draw of the round depends on it and the seed alone.
+            batch: gives the real slices of a turn, (N, C, H, W).
+
+        Returns:
+            Losses and figures, possibly non-finite: the caller decides what to do then.
+        """
+        settings, seed = self.config.objective, self.config.train.seed
+        reseed_torch(seed, "step", step)
+        figures: dict[str, Tensor] = {}
+        for turn in range(settings.critic_steps):
+            rng = generator_for(seed, "critic turn", step, turn)
+            real_NCHW = batch(turn)
+            with torch.no_grad(), self._autocast():
+                fake_NCHW = self.generator(self._latents(rng, len(real_NCHW))).float()
+            with self._autocast():
+                loss, figures = self.objective.critic_loss(
+                    CriticTurn(
+                        critic=self.critic,
+                        real_NCHW=augment(real_NCHW, rng, self.config.augment),
+                        fake_NCHW=augment(fake_NCHW, rng, self.config.augment),
+                        mix_N=torch.from_numpy(rng.random(len(real_NCHW), np.float32)).to(self.device),
+                        index=step * settings.critic_steps + turn,
+                        settings=settings,
+                    )
+                )
+            self._descend(loss, self.critic_optimizer)
+            figures["critic_loss"] = loss.detach()
+            if self.objective.clips:
+                with torch.no_grad():
+                    for parameter in self.critic.parameters():
+                        parameter.clamp_(-settings.clip, settings.clip)
+        if self.objective.wasserstein:
+            figures["wasserstein_estimate"] = figures["critic_real"] - figures["critic_fake"]
+
+        rng = generator_for(seed, "generator turn", step)
+        real_NCHW = batch(settings.critic_steps)
+        self.critic.requires_grad_(False)
+        with self._autocast():
+            fake_NCHW = self.generator(self._latents(rng, len(real_NCHW))).float()
+            loss = self.objective.generator_loss(
+                GeneratorTurn(
+                    critic=self.critic,
+                    real_NCHW=augment(real_NCHW, rng, self.config.augment),
+                    fake_NCHW=augment(fake_NCHW, rng, self.config.augment),
+                    settings=settings,
+                )
+            )
+        self._descend(loss, self.generator_optimizer)
+        self.critic.requires_grad_(True)
+        figures["generator_loss"] = loss.detach()
+        self._average(step)
+        names = sorted(figures)
+        values = torch.stack([figures[name].float() for name in names]).tolist()
+        return dict(zip(names, values, strict=True))
+
+    def _latents(self, rng: np.random.Generator, count: int) -> Tensor:
+        return batch_latents(self.config.network, rng, count).to(self.device)
+
+    @staticmethod
+    def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        if self.averaged is self.generator:
+            return
+        # Half-life in images (Karras et al. 2018), shorter at first so that the initial weights are forgotten.
+        seen = (step + 1) * self.config.train.batch_size
+        half_life = min(self.config.train.ema_images, 0.05 * seen)
+        weight = 1 - 0.5 ** (self.config.train.batch_size / half_life)
+        for average, current in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
+            average.lerp_(current, weight)
+        for average, current in zip(self.averaged.buffers(), self.generator.buffers(), strict=True):
+            average.copy_(current)
+
+    def parts(self) -> dict[str, dict[str, Tensor]]:
+        """Gives everything that training goes on from, as named tensors."""
+        parts = {
+            "generator": dict(self.generator.state_dict()),
+            "critic": dict(self.critic.state_dict()),
+            "generator_optimizer": pack_optimizer(self.generator_optimizer),
+            "critic_optimizer": pack_optimizer(self.critic_optimizer),
+        }
+        if self.averaged is not self.generator:
+            parts["generator_ema"] = dict(self.averaged.state_dict())
+        return parts
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts a checkpoint back; raises CheckpointError when it is of another network."""
+        modules = {"generator": self.generator, "critic": self.critic}
+        if self.averaged is not self.generator:
+            modules["generator_ema"] = self.averaged
+        for name, module in modules.items():
+            load_weights(module, checkpoint.parts.get(name, {}), checkpoint.folder / f"{name}.safetensors")
+        unpack_optimizer(self.generator_optimizer, checkpoint.parts["generator_optimizer"])
+        unpack_optimizer(self.critic_optimizer, checkpoint.parts["critic_optimizer"])
+
+    def start_from(self, generator: dict[str, Tensor], critic: dict[str, Tensor], source: str) -> None:
+        """Begins with another run's weights instead of random ones (fine-tuning)."""
+        from pathlib import Path
+
+        for module in (self.generator, self.averaged):
+            load_weights(module, generator, Path(source) / "generator.safetensors")
+        load_weights(self.critic, critic, Path(source) / "critic.safetensors")

@@ -1,3 +1,59 @@
-"""LabelGAN: from a few annotated scans to labelled synthetic images, and an honest verdict on whether they help."""
+"""LabelGAN: from a few annotated scans to labelled synthetic images, and an honest verdict on whether they help.
+
+The verbs of the command line are functions here: `check`, `phantom`, `prepare`, `train`, `sample`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from labelgan.api import check, phantom, prepare, sample, train
+    from labelgan.data.case import Case, Cohort
+    from labelgan.data.layouts import read_cohort
+    from labelgan.data.store import SliceStore
+    from labelgan.errors import LabelganError
+    from labelgan.gan.sample import Generator
+
+# Loaded when first asked for: importing the package stays fast.
+_PLACES = {
+    "check": "labelgan.api",
+    "phantom": "labelgan.api",
+    "prepare": "labelgan.api",
+    "sample": "labelgan.api",
+    "train": "labelgan.api",
+    "Case": "labelgan.data.case",
+    "Cohort": "labelgan.data.case",
+    "Generator": "labelgan.gan.sample",
+    "LabelganError": "labelgan.errors",
+    "SliceStore": "labelgan.data.store",
+    "read_cohort": "labelgan.data.layouts",
+}
+
+__all__ = [
+    "Case",
+    "Cohort",
+    "Generator",
+    "LabelganError",
+    "SliceStore",
+    "__version__",
+    "check",
+    "phantom",
+    "prepare",
+    "read_cohort",
+    "sample",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'labelgan' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

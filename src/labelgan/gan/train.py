@@ -76,7 +76,7 @@ def train_generator(
     """
     if any(side % 8 for side in store.size):
         raise DataError(store.path, f"slices of {store.size[0]}×{store.size[1]} cannot be trained on: sides must be divisible by 8")
-    if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+    if not resume and out.is_dir() and any(path.name not in (".lock", "store") for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
     with lock_folder(out), Interrupts() as interrupts:
         return _Loop(store, RunFolder(out), config, exclude, start_from).play(interrupts, report)

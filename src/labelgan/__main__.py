@@ -1,0 +1,5 @@
+"""``python -m labelgan``."""
+
+from labelgan.cli import main
+
+main()

@@ -1,0 +1,262 @@
+"""The command line: parse, call one function, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelgan import __version__
+from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, ConfigError, LabelganError
+
+app = typer.Typer(
+    name="labelgan",
+    help="From a few annotated scans to labelled synthetic images, and an honest verdict on whether they help.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[Path, typer.Argument(help="Folder of annotated scans, in any layout that `check` knows.")]
+Exclude = Annotated[str, typer.Option(help="Case or patient ids to hold out, separated by commas.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change one setting; may be repeated.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of every random stream.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"labelgan {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for every stage's result.")] = Path("demo"),
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train from nothing, not from the shipped generator.")] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 300,
+) -> None:
+    """Phantom cohort to synthetic cohort, end to end, in a few minutes and without a network."""
+    from labelgan.demo import run_demo
+
+    result = run_demo(out, from_scratch=from_scratch, steps=steps, say=_say)
+    typer.echo(result)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what this machine has: Python, torch, device, cores, memory, disk, optional extras."""
+    from labelgan.doctor import examine
+
+    for name, value in examine().items():
+        typer.echo(f"{name:<12} {value}")
+
+
+@app.command()
+def check(
+    data: Data,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    layout: Annotated[str | None, typer.Option(help="Read as this layout instead of looking.")] = None,
+) -> None:
+    """Detect the layout, say what was understood, list every problem. Exit code 1 when there are errors."""
+    from labelgan import api
+    from labelgan.progress import Progress
+
+    with Progress("check", "case") as progress:
+        report = api.check(data, layout=layout, report=progress)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1))
+    else:
+        from labelgan.tables import print_check
+
+        print_check(report)
+    raise typer.Exit(EXIT_DONE if report.ok else EXIT_PROBLEMS)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="New folder of the cohort.")],
+    patients: Annotated[int, typer.Option(min=1, help="How many.")] = 6,
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is in OUT.")] = False,
+) -> None:
+    """Write a labelled phantom cohort in the WMH challenge's layout: several scanners, known truth."""
+    from labelgan import api
+    from labelgan.progress import Progress
+
+    with Progress("phantom", "patient") as progress:
+        ids = api.phantom(out, patients, seed, force=force, report=progress)
+    typer.echo(f"{len(ids)} phantom patients in {out}")
+
+
+@app.command()
+def prepare(
+    data: Data,
+    out: Annotated[Path, typer.Argument(help="New folder of the slice store.")],
+    size: Annotated[str | None, typer.Option(help="Slice size in pixels, ROWS or ROWSxCOLUMNS, divisible by 8. [default: 200]")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Resample in the plane to this pixel size, mm. [default: as stored]")] = None,
+    every: Annotated[int | None, typer.Option(help="Keep every K-th slice. [default: 1]")] = None,
+    brain_mask: Annotated[str | None, typer.Option(help="auto, li2018, file or deepbet. [default: auto]")] = None,
+    n4: Annotated[bool, typer.Option("--n4", help="N4 bias field correction.")] = False,
+    register_t1: Annotated[bool, typer.Option("--register-t1", help="Rigid registration of T1 to FLAIR.")] = False,
+    exclude: Exclude = "",
+    settings: Settings = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT where it is a store.")] = False,
+) -> None:
+    """Brain mask, intensity normalisation, crop or pad, axial slices: a memory-mapped slice store."""
+    from labelgan import api
+    from labelgan.config import PrepareConfig
+    from labelgan.progress import Progress
+
+    named: dict[str, Any] = {"spacing_mm": spacing, "every": every, "brain_mask": brain_mask, "size": _size(size)}
+    named |= {"n4": n4 or None, "register_t1": register_t1 or None}
+    config = PrepareConfig.build({key: value for key, value in named.items() if value is not None}, "prepare")
+    config = config.with_settings(settings or [])
+    with Progress("prepare", "case") as progress:
+        store = api.prepare(data, out, config=config, exclude=_ids(exclude), force=force, report=progress)
+    lesions = int((store.index["lesion_voxels"] > 0).sum())
+    typer.echo(
+        f"{len(store)} slices of {store.size[0]}×{store.size[1]} ({', '.join(store.channels)}) "
+        f"from {len(store.cases)} cases, {lesions} with a lesion, in {out}"
+    )
+    cropped = [case for case in store.cases if case.lesion_voxels_cropped]
+    if cropped:
+        lost = sum(case.lesion_voxels_cropped for case in cropped)
+        _say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside {store.size[0]}×{store.size[1]}; use a larger --size")
+
+
+@app.command()
+def train(
+    store_or_data: Annotated[Path, typer.Argument(help="Slice store, or a cohort that is prepared with the defaults first.")],
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    model: Annotated[str | None, typer.Option(help="gan, dcgan, wgan, wgan-gp or r3gan. [default: r3gan]")] = None,
+    preset: Annotated[str | None, typer.Option(help="laptop (small networks), uned2019 (wgan-gp only).")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Generator steps. [default: 5000]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. [default: 0]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. [default: auto]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    exclude: Exclude = "",
+    settings: Settings = None,
+    start_from: Annotated[str | None, typer.Option(help="Run folder to fine-tune, or 'phantom' for the shipped generator.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+) -> None:
+    """Train a generator of slices and masks together."""
+    from labelgan import api
+    from labelgan.progress import Progress
+
+    more = [f"train.{key}={value}" for key, value in (("device", device), ("threads", threads)) if value is not None]
+    with Progress("prepare", "case") as prepare_progress, Progress("train", "step") as progress:
+        try:
+            result = api.train(
+                store_or_data, out, model=model, preset=preset, steps=steps, seed=seed, settings=[*(settings or []), *more],
+                exclude=_ids(exclude), resume=resume, start_from=start_from, report=progress, prepare_report=prepare_progress,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if (out / "checkpoints").is_dir():
+                _say(f"interrupted; the state is saved. Go on with: labelgan train {store_or_data} --out {out} --resume")
+            raise
+    typer.echo(
+        f"{result.steps} steps in {out}: diversity {result.diversity:.2f} of real slices', "
+        f"{result.lesion_rate:.0%} of samples have a lesion"
+    )
+    if result.collapsed:
+        _say("warning: the generator has collapsed: its samples hardly differ; `sample` will refuse it")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished generator, or 'phantom' for the shipped one.")],
+    out: Annotated[Path, typer.Option(help="New folder of the cohort.")],
+    num: Annotated[int, typer.Option(min=1, help="How many slices.")] = 100,
+    format: Annotated[str, typer.Option(help="wmh, bids, nnunet, png or npz.")] = "wmh",
+    seed: Seed = 0,
+    keep_best: Annotated[float, typer.Option(help="Of every 1/FRACTION slices, keep the one the critic likes best.")] = 1.0,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Sample a collapsed generator all the same.")] = False,
+) -> None:
+    """Write labelled synthetic slices as a cohort that `check` accepts."""
+    from labelgan import api
+    from labelgan.progress import Progress
+
+    source = str(run) if str(run) == api.PHANTOM_GENERATOR and not run.exists() else run
+    with Progress("sample", "slice") as progress:
+        api.sample(
+            source, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force, report=progress
+        )
+    typer.echo(f"{num} synthetic slices in {out}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _ids(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    rows, _, columns = text.lower().partition("x")
+    try:
+        return int(rows), int(columns or rows)
+    except ValueError:
+        raise ConfigError(f"--size {text}", "expected ROWS or ROWSxCOLUMNS, such as 200 or 192x160") from None
+
+
+def main() -> None:
+    """Runs a command and leaves with its exit code; errors are one line on stderr."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs a command line and gives its exit code."""
+    debug = "--debug" in arguments
+    try:
+        return app(arguments, prog_name="labelgan", standalone_mode=False) or EXIT_DONE
+    except LabelganError as error:
+        if debug:
+            raise
+        _say(f"error: {error}")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_DONE
+    except Exception as error:
+        if debug:
+            raise
+        # Usage errors of typer, whichever release of it, know how to put themselves into words.
+        words = getattr(error, "format_message", None)
+        if callable(words):
+            _say(f"error: {_usage_words(error, str(words()))}")
+            return EXIT_USAGE
+        _say(f"error: {type(error).__name__}: {' '.join(str(error).split())} (this is a fault of labelgan; --debug shows where)")
+        return EXIT_PROBLEMS
+
+
+def _usage_words(error: Exception, message: str) -> str:
+    """Puts the option or command first, as in every other error."""
+    option = getattr(error, "option_name", None)
+    message = " ".join(message.split())
+    if option:
+        close = getattr(error, "possibilities", None)
+        hint = f"; did you mean {' or '.join(sorted(close))}?" if close else ""
+        return f"{option}: no such option{hint}" if "o such option" in message else f"{option}: {message}"
+    return message if message.startswith("--") else f"labelgan: {message}"
+
+
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,8 @@ SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 def is_safe_id(identifier: str) -> bool:
-    """Tells whether an id may become a file name: letters, digits, dot, underscore and dash, at most 64, not dots alone."""
-    return bool(SAFE_ID.match(identifier)) and bool(identifier.strip("."))
+    """Tells whether an id may become a file name: 1 to 64 letters, digits, dots, underscores, dashes; not dots alone."""
+    return bool(SAFE_ID.fullmatch(identifier)) and bool(identifier.strip("."))
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def _describe(path: Path, parsed: Any, limits: CheckConfig) -> tuple[Header, int
     if dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
         name = {32: "complex", 1792: "complex", 2048: "complex", 128: "RGB", 2304: "RGBA"}.get(code, str(dtype))
         raise DataError(path, f"data type {name} (code {code}) is not read: store integers or 32/64-bit floats")
+    if np.isinf(float(parsed["scl_slope"])):  # NaN and 0 mean: no scaling
+        raise DataError(path, "the header's slope, scl_slope, is infinite")
     fixed = int(parsed["sizeof_hdr"]) + 4
     start = float(parsed["vox_offset"])
     if not (math.isfinite(start) and start >= fixed):

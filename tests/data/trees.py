@@ -1,0 +1,78 @@
+"""Tiny cohorts on disk for the tests of reading, layouts and checking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from labelgan.rng import generator_for
+
+SHAPE = (6, 7, 5)
+AFFINE = np.array([[-1.0, 0, 0, 4], [0, 1.5, 0, -5], [0, 0, 3, 6], [0, 0, 0, 1]])
+
+
+def voxels(*name: str | int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """Integers of a named stream, int16."""
+    return generator_for(7, *name).integers(1, 1000, shape).astype(np.int16)
+
+
+def lesion_mask(*name: str | int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """A mask with some 1 and a 2, uint8."""
+    mask = (generator_for(8, *name).random(shape) > 0.8).astype(np.uint8)
+    mask.flat[:2] = (1, 2)
+    return mask
+
+
+def save(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    """Writes a NIfTI with equal qform and sform."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(data, affine)
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 1)
+    nib.save(image, path)
+    return path
+
+
+def save_picture(path: Path, data: np.ndarray) -> Path:
+    """Writes a PNG or TIFF of (rows, columns[, components])."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(data).save(path)
+    return path
+
+
+def wmh_case(folder: Path, *name: str | int, ending: str = ".nii.gz", mask: bool = True) -> Path:
+    """One case of the challenge's tree."""
+    seed = name or (folder.as_posix(),)
+    save(folder / "pre" / f"FLAIR{ending}", voxels("FLAIR", *seed))
+    save(folder / "pre" / f"T1{ending}", voxels("T1", *seed))
+    if mask:
+        save(folder / f"wmh{ending}", lesion_mask(*seed))
+    return folder
+
+
+def wmh_cohort(root: Path, ids: tuple[str, ...] = ("p1", "p2", "p3"), site: str = "Utrecht") -> Path:
+    """A sound cohort in the wmh layout."""
+    for identifier in ids:
+        wmh_case(root / site / identifier, site, identifier)
+    return root
+
+
+def nnunet_cohort(root: Path, labels: dict[str, object] | None = None, ids: tuple[str, ...] = ("c1", "c2")) -> Path:
+    """A sound cohort in nnU-Net's raw layout, T1 as channel 0 and FLAIR as 1."""
+    for identifier in ids:
+        save(root / "imagesTr" / f"{identifier}_0000.nii.gz", voxels("T1", identifier))
+        save(root / "imagesTr" / f"{identifier}_0001.nii.gz", voxels("FLAIR", identifier))
+        save(root / "labelsTr" / f"{identifier}.nii.gz", np.minimum(lesion_mask(identifier), 1))
+    content = {
+        "channel_names": {"0": "T1w", "1": "flair"},
+        "labels": labels or {"background": 0, "lesion": 1},
+        "numTraining": len(ids),
+        "file_ending": ".nii.gz",
+    }
+    (root / "dataset.json").write_text(json.dumps(content))
+    return root

@@ -17,7 +17,7 @@ import labelgan
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.phantom_anatomy import load_anatomy
 from labelgan.data.phantom_lesions import draw_load_ml, plant_pathology
-from labelgan.data.phantom_render import Contrast, Pose, SmoothField, render_head, scan
+from labelgan.data.phantom_render import Contrast, Head, Pose, SmoothField, render_head, scan
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import write_bytes_atomic, write_json_atomic
 from labelgan.rng import generator_for
@@ -25,6 +25,8 @@ from labelgan.rng import generator_for
 # What bias field correction leaves of the (logarithmic) coil shading in ``pre``.
 BIAS_LEFT = 0.15
 BIAS_KNOT_MM = 60.0
+# An expert outlines what is visibly bright, which includes voxels that are ill in part.
+LABEL_FRACTION = 0.4
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ _T1 = Contrast(
     residual=0.5,
 )
 _FLAIR = Contrast(
-    grey=1.18,
+    grey=1.12,
     fluid=0.2,
     fat=1.7,
     muscle=0.62,
@@ -97,12 +99,13 @@ SCANNERS: dict[str, Scanner] = {
         ),
         Scanner(
             "Beta", (256, 232, 48), (1.0, 1.0, 3.0), (0.0, -16.0, 8.0), True, 118.0, 610.0,
-            _vary(_T1, grey=0.72, fluid=0.28, fat=1.4), _vary(_FLAIR, grey=1.25, fluid=0.14, fat=0.95, marrow=0.4, skin=0.6),
+            _vary(_T1, grey=0.72, fluid=0.28, fat=1.4),
+            _vary(_FLAIR, grey=1.17, fluid=0.14, fat=0.95, marrow=0.4, skin=0.6),
             0.03, 0.16, 0.5,
         ),
         Scanner(
             "Gamma", (132, 256, 83), (0.98, 0.98, 1.2), (0.0, -16.0, 22.0), False, 4100.0, 2300.0,
-            _vary(_T1, grey=0.76, fluid=0.33, fat=1.9), _vary(_FLAIR, grey=1.15, fluid=0.24, fat=1.3), 0.042, 0.2, 0.55,
+            _vary(_T1, grey=0.76, fluid=0.33, fat=1.9), _vary(_FLAIR, grey=1.10, fluid=0.24, fat=1.3), 0.042, 0.2, 0.55,
         ),
     )
 }  # fmt: skip
@@ -119,7 +122,7 @@ class PhantomPatient:
         t1_orig, flair_orig: int16, as scanned (``orig``).
         mask: uint8, 0 background, 1 white-matter lesion, 2 other pathology.
         brain: bool, inside of the skull.
-        tissue: uint8, 0 outside the brain, else the most frequent of 1 fluid, 2 grey, 3 white matter (lesions not counted).
+        tissue: uint8, 0 outside the brain, else the most frequent of 1 fluid, 2 grey, 3 white matter.
         affine: (4, 4), voxel index to millimetres, RAS+.
         lesion_ml: volume of label 1, ml.
         lesion_count: 26-connected components of label 1.
@@ -187,7 +190,7 @@ def _draw_pose(machine: Scanner, rng: np.random.Generator) -> Pose:
     from scipy.spatial.transform import Rotation
 
     turn = Rotation.from_euler("xyz", rng.normal(0, (4.0, 2.0, 2.5)), degrees=True).as_matrix()
-    size = rng.normal(0.94, 0.02) * np.exp(rng.normal(0, 0.015, 3))  # the MNI152 head is larger than most
+    size = rng.normal(0.925, 0.02) * np.exp(rng.normal(0, 0.015, 3))  # the MNI152 head is larger than most
     matrix = np.zeros((3, 4))
     matrix[:, :3] = turn / size[:, None]
     matrix[:, 3] = np.asarray(machine.centre_mm) + rng.normal(0, 2.0, 3)
@@ -225,15 +228,17 @@ def _acquire(
     return tuple(np.rint(np.minimum(image, limit)).astype(np.int16) for image in (corrected, scanned))  # type: ignore[return-value]
 
 
-def _with_truth(identifier: str, site: str, images: list[np.ndarray], head, affine: np.ndarray) -> PhantomPatient:
+def _with_truth(identifier: str, site: str, images: list[np.ndarray], head: Head, affine: np.ndarray) -> PhantomPatient:
     from scipy import ndimage
 
     fractions = np.stack([head.fluid, head.grey, head.white])
     brain = fractions.sum(axis=0) >= 0.5
     mask = np.zeros(brain.shape, dtype=np.uint8)
-    mask[head.lesion >= 0.5] = LESION
-    mask[head.other >= 0.5] = OTHER_PATHOLOGY
+    mask[head.lesion >= LABEL_FRACTION] = LESION
+    mask[head.other >= LABEL_FRACTION] = OTHER_PATHOLOGY
     mask *= brain
+    lesions = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask == LESION, np.ones((3, 3, 3)), output=lesions)
     voxel_ml = float(np.abs(np.diag(affine)[:3]).prod()) / 1000
     t1, t1_orig, flair, flair_orig = images
     return PhantomPatient(
@@ -248,7 +253,7 @@ def _with_truth(identifier: str, site: str, images: list[np.ndarray], head, affi
         tissue=np.where(brain, fractions.argmax(axis=0) + 1, 0).astype(np.uint8),
         affine=affine,
         lesion_ml=float((mask == LESION).sum()) * voxel_ml,
-        lesion_count=int(ndimage.label(mask == LESION, np.ones((3, 3, 3)))[1]),
+        lesion_count=int(lesions.max()),
         other_ml=float((mask == OTHER_PATHOLOGY).sum()) * voxel_ml,
     )
 
@@ -271,7 +276,7 @@ def write_phantom_cohort(
         out: folder, absent or empty.
         patients: how many, at least 1.
         seed: of the cohort; the first N patients of a larger cohort are those of a cohort of N.
-        force: remove what is in ``out`` first.
+        force: replace the phantom sites and the manifest in ``out``; other files there stay.
         shape: as in `phantom_patient`.
         progress: called with the id of each patient that is complete.
 
@@ -284,7 +289,7 @@ def write_phantom_cohort(
     """
     if patients < 1:
         raise ConfigError("--patients", f"must be at least 1 (got {patients})")
-    _make_empty(out, force)
+    _make_room(out, force)
     rows = []
     for index in range(patients):
         patient = phantom_patient(seed, index, shape=shape)
@@ -305,14 +310,16 @@ def write_phantom_cohort(
     return [row["id"] for row in rows]
 
 
-def _make_empty(out: Path, force: bool) -> None:
+def _make_room(out: Path, force: bool) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(out, "is a file; a folder is wanted")
     if out.is_dir() and any(out.iterdir()):
         if not force:
-            raise DataError(out, "is not empty; choose another folder, or --force to replace what is in it")
-        for entry in out.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            raise DataError(out, "is not empty; choose another folder, or --force to replace the phantoms in it")
+        for site in SCANNERS:
+            if (out / site).is_dir() and not (out / site).is_symlink():
+                shutil.rmtree(out / site)
+        (out / "manifest.json").unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
 
 

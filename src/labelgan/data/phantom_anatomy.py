@@ -14,7 +14,8 @@ HEAD_ORIGIN_MM = (-110.0, -150.0, -106.0)
 HEAD_SHAPE = (111, 135, 116)
 
 HULL_CLOSING_MM = 10.0
-SCALP_DEPTH_MM = 14.0
+SCALP_DEPTH_MM = 12.0
+VENTRICLE_REACH_MM = 45
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,11 @@ class Anatomy:
         grey: fine, grey-matter fraction, 0 to 1.
         residual: fine, what the template T1 shows beyond a mixture of the tissues (iron, vessels, thalamic nuclei),
             in units of the difference between white matter and fluid.
-        ventricle_mm: fine, distance to the lateral and third ventricles, mm; 0 inside.
+        ventricle_mm: fine, distance to the lateral and third ventricles, mm; 0 inside, and constant from 45 mm on.
         host: fine, bool, where white-matter lesions may grow.
+        deep: (N, 3) fine indices in deep white matter, where punctate lesions have their centres.
+        cortex: (N, 3) fine indices in the grey matter of the hemispheres.
+        core: (N, 3) fine indices around the ventricles, where lacunes are found.
         hull_mm: coarse, signed distance to the inside of the skull, mm; negative inside.
         skin_mm: coarse, signed distance to the skin, mm; negative inside the head.
         eye, orbit, sinus: coarse, signed distance to eyeballs, orbital fat and air cells, mm; negative inside.
@@ -44,6 +48,9 @@ class Anatomy:
     residual: np.ndarray
     ventricle_mm: np.ndarray
     host: np.ndarray
+    deep: np.ndarray
+    cortex: np.ndarray
+    core: np.ndarray
     hull_mm: np.ndarray
     skin_mm: np.ndarray
     eye: np.ndarray
@@ -71,14 +78,13 @@ def load_anatomy() -> Anatomy:
     ventricles = _ventricles(t1, white, affine)
     closed = ndimage.binary_closing((white > 0.5) | ventricles, iterations=2)
     host = closed & ~ventricles & (_axis_mm(affine, brain.shape, 2) > -30)
-    ventricle_mm = ndimage.distance_transform_edt(~ventricles).astype(np.float32)
+    ventricle_mm = _ventricle_distance(ventricles)
+    above = _axis_mm(affine, brain.shape, 2) > -12
 
     head_affine = np.diag([HEAD_SPACING_MM] * 3 + [1.0])
     head_affine[:3, 3] = HEAD_ORIGIN_MM
     hull_mm = _hull(_to_head(brain, affine))
-    x, y, z = np.meshgrid(
-        *(_axis_values(head_affine, HEAD_SHAPE, axis) for axis in range(3)), indexing="ij", sparse=True
-    )
+    x, y, z = (_axis_mm(head_affine, HEAD_SHAPE, axis) for axis in range(3))
     eye, orbit, sinus = _face(x, y, z)
     return Anatomy(
         affine=affine,
@@ -88,6 +94,9 @@ def load_anatomy() -> Anatomy:
         residual=residual,
         ventricle_mm=ventricle_mm,
         host=host,
+        deep=np.argwhere(host & (ventricle_mm > 6) & (white > 0.85)),
+        cortex=np.argwhere((grey > 0.6) & (ventricle_mm > 15) & above),
+        core=np.argwhere((ventricle_mm > 4) & (ventricle_mm < 22) & (white + grey > 0.95) & above),
         hull_mm=hull_mm,
         skin_mm=_skin(hull_mm, x, y, z),
         eye=eye,
@@ -135,10 +144,36 @@ def _ventricles(t1: np.ndarray, white: np.ndarray, affine: np.ndarray) -> np.nda
     x, y, z = (_axis_mm(affine, t1.shape, axis) for axis in range(3))
     box = (np.abs(x) < 38) & (y > -50) & (y < 36) & (z > -4) & (z < 36)
     dark = (t1 > 0) & (t1 < 0.5) & (white < 0.4) & box
-    labels, _ = ndimage.label(dark)
+    labels = np.zeros(t1.shape, dtype=np.int32)
+    ndimage.label(dark, output=labels)
     seeds = labels[(np.abs(np.abs(x) - 10) < 6) & (np.abs(y - 5) < 12) & (np.abs(z - 16) < 6)]
     largest = np.bincount(seeds[seeds > 0]).argsort()[-2:]
     return np.isin(labels, largest)
+
+
+def _distance(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """Distance of each true voxel to the nearest false one, mm."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing_mm))
+
+
+def _ventricle_distance(ventricles: np.ndarray) -> np.ndarray:
+    distance = np.full(ventricles.shape, VENTRICLE_REACH_MM, dtype=np.float32)
+    near = box_around(ventricles, VENTRICLE_REACH_MM)
+    distance[near] = np.minimum(_distance(~ventricles[near], 1.0), VENTRICLE_REACH_MM)
+    return distance
+
+
+def box_around(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """Smallest box of slices around the true voxels, grown by a margin; an empty mask gives an empty box."""
+    box = []
+    for axis in range(mask.ndim):
+        hits = np.flatnonzero(mask.any(axis=tuple(k for k in range(mask.ndim) if k != axis)))
+        if not hits.size:
+            return tuple(slice(0, 0) for _ in range(mask.ndim))
+        box.append(slice(max(int(hits[0]) - margin, 0), min(int(hits[-1]) + 1 + margin, mask.shape[axis])))
+    return tuple(box)
 
 
 def _to_head(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -157,8 +192,8 @@ def _to_head(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:
 def _signed_distance(mask: np.ndarray, smoothing_mm: float) -> np.ndarray:
     from scipy import ndimage
 
-    outside = ndimage.distance_transform_edt(~mask, sampling=HEAD_SPACING_MM)
-    inside = ndimage.distance_transform_edt(mask, sampling=HEAD_SPACING_MM)
+    outside = _distance(~mask, HEAD_SPACING_MM)
+    inside = _distance(mask, HEAD_SPACING_MM)
     return ndimage.gaussian_filter(outside - inside, smoothing_mm / HEAD_SPACING_MM).astype(np.float32)
 
 
@@ -166,9 +201,11 @@ def _hull(brain: np.ndarray) -> np.ndarray:
     """Closes the brain's sulci by dilation and erosion, as the skull does."""
     from scipy import ndimage
 
-    grown = ndimage.distance_transform_edt(~brain, sampling=HEAD_SPACING_MM) <= HULL_CLOSING_MM
-    closed = ndimage.distance_transform_edt(grown, sampling=HEAD_SPACING_MM) > HULL_CLOSING_MM
-    return _signed_distance(closed | brain, 3.0)
+    outside = _distance(~brain, HEAD_SPACING_MM)
+    grown = outside <= HULL_CLOSING_MM
+    inside = _distance(grown, HEAD_SPACING_MM)
+    signed = np.where(grown, HULL_CLOSING_MM - inside, outside)
+    return ndimage.gaussian_filter(signed, 3.0 / HEAD_SPACING_MM).astype(np.float32)
 
 
 def _skin(hull_mm: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -191,7 +228,7 @@ def _face(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.n
     orbit = np.maximum(orbit, np.maximum(26 - y, y - 76))
     turbinates = 1.5 * np.sin(x * 1.1) * np.cos(y * 0.25)
     ethmoid = np.maximum.reduce(np.broadcast_arrays(side - 12 + turbinates, 28 - y, y - 82, z + 32, -90 - z))
-    frontal = 14 * (np.sqrt((x / 22) ** 2 + ((y - 81) / 5) ** 2 + ((z + 8) / 12) ** 2) - 1)
+    frontal = 6 * (np.sqrt((x / 17) ** 2 + ((y - 79) / 3.5) ** 2 + ((z + 10) / 9) ** 2) - 1)
     maxillary = 14 * (np.sqrt(((side - 29) / 15) ** 2 + ((y - 58) / 18) ** 2 + ((z + 74) / 16) ** 2) - 1)
     sphenoid = 10 * (np.sqrt((x / 13) ** 2 + ((y - 22) / 12) ** 2 + ((z + 42) / 10) ** 2) - 1)
     cells = 2.5 * np.sin(x * 0.9) * np.sin(y * 0.8) * np.sin(z * 0.7)
@@ -202,7 +239,7 @@ def _face(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _push(ventricles: np.ndarray) -> np.ndarray:
     distance = _signed_distance(ventricles, 4.0)
-    gradient = np.stack(np.gradient(distance, HEAD_SPACING_MM), axis=-1)
+    gradient = np.stack([np.gradient(distance, HEAD_SPACING_MM, axis=axis) for axis in range(3)], axis=-1)
     length = np.linalg.norm(gradient, axis=-1, keepdims=True)
     fade = np.exp(-np.maximum(distance, 0) / 14.0)[..., None]
     return (gradient / np.maximum(length, 0.5) * fade).astype(np.float32)

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelgan.data.phantom_anatomy import Anatomy
+from labelgan.data.phantom_anatomy import Anatomy, box_around
 
 # Total lesion load over patients: log-normal, as in cohorts of older people, and a few almost free of lesions.
-MEDIAN_LOAD_ML = 9.0
+MEDIAN_LOAD_ML = 10.0
 LOAD_SPREAD = 1.15
 LOAD_LIMITS_ML = (0.15, 75.0)
 LOW_LOAD_SHARE = 0.07
 OTHER_PATHOLOGY_SHARE = 0.3
 MIDLINE_MM = 5.0
 MAX_PUNCTATE = 70
+HALO_MM = 1.6
+HALO_STRENGTH = 0.3
 
 
 @dataclass(frozen=True)
@@ -52,30 +54,24 @@ def plant_pathology(anatomy: Anatomy, rng: np.random.Generator, load_ml: float) 
     punctate_share = float(np.clip(rng.beta(2.5, 3.5) - 0.06 * np.log(load_ml / MEDIAN_LOAD_ML), 0.1, 0.9))
     spent_mm3 = _plant_punctate(anatomy, rng, lesion, 1000 * load_ml * punctate_share)
     _plant_periventricular(anatomy, rng, lesion, 1000 * load_ml - spent_mm3)
-    box = _box(lesion > 0, 3)
-    lesion[box] = ndimage.gaussian_filter(lesion[box], 0.6)
+    box = box_around(lesion > 0, 4)
+    sharp = ndimage.gaussian_filter(lesion[box], 0.6)
+    # Tissue around a lesion is a little ill too; it stays below what is labelled.
+    halo = ndimage.gaussian_filter(lesion[box], HALO_MM, truncate=2.0)
+    lesion[box] = sharp + HALO_STRENGTH * halo * (1 - sharp)
     if rng.random() >= OTHER_PATHOLOGY_SHARE:
         return Pathology(lesion)
     other, core = _plant_other(anatomy, rng)
-    return Pathology(lesion * (1 - other), other, core)
-
-
-def _box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """Smallest box of slices around the true voxels, grown by a margin; empty masks give an empty box."""
-    box = []
-    for axis in range(mask.ndim):
-        hits = np.flatnonzero(mask.any(axis=tuple(k for k in range(mask.ndim) if k != axis)))
-        if not hits.size:
-            return tuple(slice(0, 0) for _ in range(mask.ndim))
-        box.append(slice(max(int(hits[0]) - margin, 0), min(int(hits[-1]) + 1 + margin, mask.shape[axis])))
-    return tuple(box)
+    box = box_around(other > 0, 0)
+    lesion[box] *= 1 - other[box]
+    return Pathology(lesion, other, core)
 
 
 def _plant_periventricular(anatomy: Anatomy, rng: np.random.Generator, lesion: np.ndarray, volume_mm3: float) -> None:
     """Caps around the horns and bands along the bodies of the lateral ventricles."""
     from scipy import ndimage
 
-    box = _box(anatomy.ventricle_mm == 0, 24)
+    box = box_around(anatomy.ventricle_mm == 0, 24)
     free = anatomy.host[box] & (lesion[box] == 0) & (anatomy.ventricle_mm[box] < 24)
     index = np.argwhere(free)
     place = anatomy.millimetres(index + np.array([part.start for part in box]))
@@ -88,22 +84,29 @@ def _plant_periventricular(anatomy: Anatomy, rng: np.random.Generator, lesion: n
     frontal = np.exp(-(((place - side * [17, 0, 0] - [0, 33, 8]) / [11, 10, 12]) ** 2).sum(axis=1))
     occipital = np.exp(-(((place - side * [30, 0, 0] - [0, -48, 13]) / [11, 12, 12]) ** 2).sum(axis=1))
     caps = rng.uniform(0.6, 2.0) * frontal + rng.uniform(0.6, 2.0) * occipital
-    rough = np.zeros(free.shape, dtype=np.float32)
-    for smooth_mm, weight in ((2.0, 0.25), (6.0, 0.55)):
-        noise = ndimage.gaussian_filter(rng.standard_normal(free.shape, dtype=np.float32), smooth_mm)
-        rough += weight * noise / noise.std()
-    reach = (0.6 + caps) * np.exp(rough[tuple(index.T)])
+    rough = 0.25 * _noise(rng, free.shape, index, 2) + 0.55 * _noise(rng, free.shape, index, 6)
+    reach = (0.6 + caps) * np.exp(rough)
     cost = anatomy.ventricle_mm[box][tuple(index.T)] / reach
     chosen = index[np.argpartition(cost, count - 1)[:count]]
     grown = np.zeros(free.shape, dtype=bool)
     grown[tuple(chosen.T)] = True
-    grown = ndimage.median_filter(grown, 3) if count > 200 else grown
+    if count > 200:
+        grown = ndimage.uniform_filter(grown.astype(np.float32), 3) > 0.5
     lesion[box] = np.maximum(lesion[box], grown)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], index: np.ndarray, scale: int) -> np.ndarray:
+    """Smooth noise with unit standard deviation and a correlation length in voxels, at (N, 3) voxels of a box."""
+    from scipy import ndimage
+
+    coarse = rng.standard_normal([n // scale + 3 for n in shape], dtype=np.float32)
+    coarse = ndimage.gaussian_filter(coarse, 1.0)
+    values = ndimage.map_coordinates(coarse, index.T / scale + 1, order=1, mode="nearest")
+    return values / coarse.std()
 
 
 def _plant_punctate(anatomy: Anatomy, rng: np.random.Generator, lesion: np.ndarray, volume_mm3: float) -> float:
     """Deep punctate lesions, most of them a few millimetres wide; gives the volume that they took, mm³."""
-    index = np.argwhere(anatomy.host & (anatomy.ventricle_mm > 6) & (anatomy.white > 0.85))
     spent = 0.0
     for _ in range(MAX_PUNCTATE):
         if spent >= volume_mm3:
@@ -111,7 +114,7 @@ def _plant_punctate(anatomy: Anatomy, rng: np.random.Generator, lesion: np.ndarr
         remaining = volume_mm3 - spent
         radius = float(np.clip(2.0 * np.exp(0.45 * rng.standard_normal()), 1.0, 7.0))
         radius = min(radius, max(1.0, (remaining / 4.2) ** (1 / 3)))
-        centre = index[rng.integers(len(index))]
+        centre = anatomy.deep[rng.integers(len(anatomy.deep))]
         box, blob = _blob(rng, centre, radius, lesion.shape, 0.2)
         added = blob & anatomy.host[box] & (lesion[box] == 0)
         lesion[box] = np.maximum(lesion[box], added)
@@ -124,21 +127,16 @@ def _plant_other(anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray
     from scipy import ndimage
 
     if rng.random() < 0.6:
-        home = (anatomy.grey > 0.6) & (anatomy.ventricle_mm > 15)
-        home[:, :, :60] = False
-        radius, core_share = float(rng.uniform(8, 19)), float(rng.uniform(0.5, 0.8))
+        home, radius, core_share = anatomy.cortex, float(rng.uniform(8, 19)), float(rng.uniform(0.5, 0.8))
     else:
-        home = (anatomy.ventricle_mm > 4) & (anatomy.ventricle_mm < 22) & (anatomy.white + anatomy.grey > 0.95)
-        home[:, :, :66] = False
-        radius, core_share = float(rng.uniform(3.0, 6.0)), float(rng.uniform(0.5, 0.75))
-    index = np.argwhere(home)
-    centre = index[rng.integers(len(index))]
+        home, radius, core_share = anatomy.core, float(rng.uniform(3, 6)), float(rng.uniform(0.5, 0.75))
+    centre = home[rng.integers(len(home))]
     other = np.zeros(anatomy.white.shape, dtype=np.float32)
     core = np.zeros_like(other)
-    tissue = anatomy.white + anatomy.grey > 0.5
     box, blob, inner = _blob_with_core(rng, centre, radius, core_share, other.shape)
-    other[box] = ndimage.gaussian_filter((blob & tissue[box]).astype(np.float32), 0.6)
-    core[box] = ndimage.gaussian_filter((inner & tissue[box]).astype(np.float32), 1.0) * other[box]
+    tissue = anatomy.white[box] + anatomy.grey[box] > 0.5
+    other[box] = ndimage.gaussian_filter((blob & tissue).astype(np.float32), 0.6)
+    core[box] = ndimage.gaussian_filter((inner & tissue).astype(np.float32), 1.0) * other[box]
     return other, core
 
 

@@ -12,8 +12,8 @@ from labelgan.data.phantom_lesions import Pathology
 KNOT_MM = 8.0
 SUBVOXEL_MM = 2.5
 MAX_SUBVOXELS = 4
-OUTER_TABLE_MM = 9.0
-FLUID_LAYER_MM = 2.5
+OUTER_TABLE_MM = 7.0
+FLUID_LAYER_MM = 1.5
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class SmoothField:
         margin = int(np.ceil(3 * sigma))
         white = rng.standard_normal((*(n + 2 * margin for n in self.shape), channels))
         smooth = ndimage.gaussian_filter(white, (sigma, sigma, sigma, 0))
-        # The norm of the kernel is known: a white field filtered by it has this standard deviation.
+        # A white field filtered by a kernel k along three axes has the standard deviation |k|³.
         impulse = np.zeros(2 * margin + 1)
         impulse[margin] = 1
-        gain = np.sum(ndimage.gaussian_filter1d(impulse, sigma) ** 2) ** 1.5 if sigma > 0 else 1.0
+        gain = np.sum(ndimage.gaussian_filter(impulse, sigma) ** 2) ** 1.5
         inner = tuple(slice(margin, margin + n) for n in self.shape)
-        return smooth[inner] / np.sqrt(gain)
+        return smooth[inner] / gain
 
     def evaluate(self, control: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """Values at the grid of three axes in mm: (cx, cy, cz, C) to (C, X, Y, Z) float32."""
@@ -245,7 +245,7 @@ def _render_brain(
     rows = []
     for contrast in contrasts:
         value = contrast.white * white + contrast.grey * grey
-        value += value * 0.025 * texture + contrast.residual * residual * (white + grey)
+        value += value * 0.015 * texture + contrast.residual * residual * (white + grey)
         value += contrast.fluid * fluid
         value += lesion * (contrast.lesion * (1 + 0.06 * texture) - value)
         if other is not None and core is not None:
@@ -266,21 +266,21 @@ def _render_shell(
     texture: np.ndarray,
 ) -> np.ndarray:
     """Skull, scalp and face by depth: bone with marrow in its middle, then muscle or fat, then skin."""
-    depth = hull * (1 + 0.1 * texture)
-    marrow = np.clip(0.5 + 0.5 * texture, 0, 1)
+    depth = hull * (1 + 0.07 * texture)
+    marrow = np.clip(0.5 + 0.3 * texture, 0, 1)
     eye, orbit, sinus = (_sample(each, coarse) for each in (anatomy.eye, anatomy.orbit, anatomy.sinus))
     streak = np.clip(
-        0.15 + 0.5 * np.sin(0.5 * coarse[0]) * np.sin(0.45 * coarse[1] + 0.3 * coarse[2]) + 0.2 * texture, 0, 1
+        0.15 + 0.5 * np.sin(0.5 * coarse[0]) * np.sin(0.45 * coarse[1] + 0.3 * coarse[2]) + 0.1 * texture, 0, 1
     )
     rows = []
     for contrast in contrasts:
         c = contrast
-        bone = np.interp(depth, (2.5, 3.3, 4.4, 5.6, 6.8, 9), (c.fluid, c.bone, c.bone, c.marrow, c.bone, c.bone))
-        bone = c.bone + (bone - c.bone) * np.where(depth > 4, marrow, 1)
+        bone = np.interp(depth, (1.5, 2.2, 3.4, 4.6, 5.8, 7.0), (c.fluid, c.bone, c.bone, c.marrow, c.bone, c.bone))
+        bone = c.bone + (bone - c.bone) * np.where(depth > 3, marrow, 1)
         deep = c.muscle + streak * 0.6 * (c.fat - c.muscle)
         shallow = np.interp(skin, (-2.6, -1.9, -0.4, 0.5), (c.fat * 0.95, c.skin, c.skin, 0.0))
         mix = np.clip((skin + 9) / 2.5, 0, 1)
-        soft = deep + mix * (shallow * (1 + 0.08 * texture) - deep)
+        soft = deep + mix * (shallow * (1 + 0.06 * texture) - deep)
         value = soft + np.clip((OUTER_TABLE_MM - depth) / 1.2 + 0.5, 0, 1) * (bone - soft)
         value += np.clip(0.5 - orbit / 2, 0, 1) * (0.85 * c.fat - value) * (depth > 4)
         value += np.clip(0.5 - eye / 1.5, 0, 1) * (c.vitreous - value) * (depth > 4)

@@ -1,0 +1,61 @@
+# The two commands of the README, on a machine with Python and make alone: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint types unit format assets bench gpu clean
+
+help:
+	@echo "make demo    install into $(VENV) and run the demo (about five minutes of work on two cores)"
+	@echo "make test    install everything and run lint, types and tests"
+	@echo "make bench   print the benchmark tables"
+	@echo "make assets  make the shipped phantom generator again (hours on two cores)"
+	@echo "make gpu     run the queue of experiments that want a GPU"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=24"
+
+# torch first and by its pinned version: a plain torch would pull gigabytes of CUDA packages.
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/labelgan demo --out demo
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+unit: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+assets: $(VENV)/.run
+	$(BIN)/python bench/make_phantom_generator.py
+
+bench: $(VENV)/.run
+	$(BIN)/python bench/store_reading.py
+	$(BIN)/python bench/training_step.py
+
+gpu: $(VENV)/.run
+	@for script in bench/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) demo build dist

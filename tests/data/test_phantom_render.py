@@ -1,53 +1,74 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from labelgan.data.phantom_render import SmoothField, scan
+from labelgan.data.phantom_anatomy import load_anatomy
+from labelgan.data.phantom_lesions import Pathology
+from labelgan.data.phantom_render import Head, Pose, render_head
+from labelgan.data.phantom_scanner import SCANNERS, grid_affine
 from labelgan.rng import generator_for
 
-
-@pytest.fixture
-def field() -> SmoothField:
-    return SmoothField(np.zeros(3), np.array([50.0, 40.0, 30.0]), 8.0)
-
-
-AXES = (np.linspace(0, 50, 7), np.linspace(0, 40, 5), np.linspace(0, 30, 4))
+SHAPE = (48, 44, 12)
+ALPHA = SCANNERS["Alpha"]
+UPRIGHT = Pose(
+    matrix=np.hstack([np.eye(3), np.array(ALPHA.centre_mm)[:, None]]), folding_mm=(0, 0, 0), widening_mm=0, atrophy=1
+)
 
 
-def test_spline_reproduces_a_linear_field(field: SmoothField) -> None:
-    slope = np.array([0.3, -0.2, 0.1])
-    values = field.evaluate((field.knots() @ slope)[..., None], AXES)
-    expected = slope[0] * AXES[0][:, None, None] + slope[1] * AXES[1][:, None] + slope[2] * AXES[2]
-    assert values.shape == (1, 7, 5, 4)
-    np.testing.assert_allclose(values[0], expected, atol=1e-4)
+def render(pose: Pose, lesion: np.ndarray | None = None) -> Head:
+    anatomy = load_anatomy()
+    pathology = Pathology(np.zeros_like(anatomy.white) if lesion is None else lesion)
+    affine = grid_affine(ALPHA, SHAPE)
+    return render_head(anatomy, pathology, pose, (ALPHA.t1, ALPHA.flair), SHAPE, affine, generator_for(0, "render"))
 
 
-def test_grid_does_not_change_the_field(field: SmoothField) -> None:
-    control = field.noise(generator_for(0, "field"), 8.0, 2)
-    whole = field.evaluate(control, AXES)
-    slab = field.evaluate(control, (AXES[0], AXES[1], AXES[2][1:3]))
-    np.testing.assert_allclose(whole[..., 1:3], slab, atol=1e-6)
+@pytest.fixture(scope="module")
+def upright() -> Head:
+    return render(UPRIGHT)
 
 
-@pytest.mark.parametrize("scale_mm", [0.0, 8.0, 30.0])
-def test_noise_has_unit_deviation_at_any_scale(scale_mm: float) -> None:
-    wide = SmoothField(np.zeros(3), np.full(3, 300.0), 10.0)
-    noise = wide.noise(generator_for(1, "unit"), scale_mm, 3)
-    assert noise.std() == pytest.approx(1, abs=0.2)
+def test_fractions_add_up_to_the_inside_of_the_skull(upright: Head) -> None:
+    total = upright.white + upright.grey + upright.fluid
+    assert total.max() <= 1 + 1e-5
+    assert total.min() == 0
+    voxel_ml = np.prod(np.multiply(ALPHA.shape, ALPHA.spacing_mm) / SHAPE) / 1000
+    assert 1300 < total.sum() * voxel_ml < 2300  # the template's head, unshrunk
 
 
-def test_rician_noise_follows_its_second_moment() -> None:
-    # E[m²] = s² + 2σ² holds for every signal s.
-    for signal in (0.0, 0.5, 2.0):
-        flat = np.full((40, 40, 40), signal, dtype=np.float32)
-        image = scan(flat, np.ones_like(flat), (0.0, 0.0, 0.0), 0.3, generator_for(2, "rice"))
+def test_upright_head_is_symmetric_as_its_template(upright: Head) -> None:
+    np.testing.assert_allclose(upright.white, upright.white[::-1], atol=0.05)
+
+
+def test_air_is_empty(upright: Head) -> None:
+    for image in upright.images:
+        assert image[0].max() == image[-1].max() == image[:, 0].max() == 0
         assert image.min() >= 0
-        assert np.mean(image.astype(float) ** 2) == pytest.approx(signal**2 + 2 * 0.3**2, rel=0.02)
 
 
-def test_shading_multiplies_signal_and_not_noise() -> None:
-    dark = np.zeros((30, 30, 30), dtype=np.float32)
-    quiet = scan(dark, np.full_like(dark, 1.0), (0.0, 0.0, 0.0), 0.1, generator_for(3, "shade"))
-    shaded = scan(dark, np.full_like(dark, 9.0), (0.0, 0.0, 0.0), 0.1, generator_for(3, "shade"))
-    np.testing.assert_array_equal(quiet, shaded)
+def test_folding_moves_tissue_and_repeats(upright: Head) -> None:
+    pose = replace(UPRIGHT, folding_mm=(2.0, 1.5, 0.9))
+    folded = render(pose)
+    assert np.abs(folded.white - upright.white).max() > 0.2
+    np.testing.assert_array_equal(folded.images[0], render(pose).images[0])
+
+
+def test_age_widens_ventricles_and_sulci(upright: Head) -> None:
+    middle = (slice(16, 32), slice(16, 30), slice(5, 8))
+    assert render(replace(UPRIGHT, widening_mm=4.0)).fluid[middle].sum() > 1.3 * upright.fluid[middle].sum()
+    assert render(replace(UPRIGHT, atrophy=1.8)).fluid.sum() > 1.1 * upright.fluid.sum()
+
+
+def test_lesions_show_where_they_are_and_nowhere_else(upright: Head) -> None:
+    anatomy = load_anatomy()
+    lesion = np.zeros_like(anatomy.white)
+    lesion[60:72, 120:135, 95:105] = 1
+    ill = render(UPRIGHT, lesion)
+    inside = ill.lesion > 0.5
+    assert inside.any()
+    assert (ill.images[1][inside] > upright.images[1][inside]).all()
+    outside = ill.lesion == 0
+    for image, healthy in zip(ill.images, upright.images, strict=True):
+        np.testing.assert_array_equal(image[outside], healthy[outside])

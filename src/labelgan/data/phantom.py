@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,98 +17,14 @@ import labelgan
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.phantom_anatomy import load_anatomy
 from labelgan.data.phantom_lesions import draw_load_ml, plant_pathology
-from labelgan.data.phantom_render import Contrast, Head, Pose, SmoothField, render_head, scan
+from labelgan.data.phantom_render import Head, Pose, render_head
+from labelgan.data.phantom_scanner import SCANNERS, Scanner, acquire, grid_affine
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import write_bytes_atomic, write_json_atomic
 from labelgan.rng import generator_for
 
-# What bias field correction leaves of the (logarithmic) coil shading in ``pre``.
-BIAS_LEFT = 0.15
-BIAS_KNOT_MM = 60.0
 # An expert outlines what is visibly bright, which includes voxels that are ill in part.
 LABEL_FRACTION = 0.4
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """A site's scanner: grid, intensity scale and contrasts.
-
-    Attributes:
-        name: site folder.
-        shape: voxels.
-        spacing_mm: voxel size.
-        centre_mm: centre of the field of view in template millimetres.
-        flip_x: True where the first axis runs from right to left (LAS).
-        t1_white, flair_white: stored intensity of white matter.
-        t1, flair: contrasts.
-        noise: standard deviation of the noise in units of white matter.
-        shading: standard deviation of the logarithm of the coil shading.
-        blur_mm: standard deviation of the in-plane point spread.
-    """
-
-    name: str
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    centre_mm: tuple[float, float, float]
-    flip_x: bool
-    t1_white: float
-    flair_white: float
-    t1: Contrast
-    flair: Contrast
-    noise: float
-    shading: float
-    blur_mm: float
-
-
-_T1 = Contrast(
-    grey=0.80,
-    fluid=0.38,
-    fat=1.75,
-    muscle=0.62,
-    bone=0.12,
-    marrow=1.0,
-    skin=0.9,
-    vitreous=0.33,
-    lesion=0.9,
-    residual=0.5,
-)
-_FLAIR = Contrast(
-    grey=1.12,
-    fluid=0.2,
-    fat=1.7,
-    muscle=0.62,
-    bone=0.12,
-    marrow=0.75,
-    skin=0.9,
-    vitreous=0.2,
-    lesion=1.5,
-    residual=-0.08,
-)
-
-
-def _vary(contrast: Contrast, **changes: float) -> Contrast:
-    return Contrast(**{**contrast.__dict__, **changes})
-
-
-SCANNERS: dict[str, Scanner] = {
-    scanner.name: scanner
-    for scanner in (
-        Scanner(
-            "Alpha", (240, 240, 48), (0.96, 0.95, 3.0), (0.0, -16.0, 10.0), False, 310.0, 190.0,
-            _T1, _FLAIR, 0.025, 0.10, 0.45,
-        ),
-        Scanner(
-            "Beta", (256, 232, 48), (1.0, 1.0, 3.0), (0.0, -16.0, 8.0), True, 118.0, 610.0,
-            _vary(_T1, grey=0.72, fluid=0.28, fat=1.4),
-            _vary(_FLAIR, grey=1.17, fluid=0.14, fat=0.95, marrow=0.4, skin=0.6),
-            0.03, 0.16, 0.5,
-        ),
-        Scanner(
-            "Gamma", (132, 256, 83), (0.98, 0.98, 1.2), (0.0, -16.0, 22.0), False, 4100.0, 2300.0,
-            _vary(_T1, grey=0.76, fluid=0.33, fat=1.9), _vary(_FLAIR, grey=1.10, fluid=0.24, fat=1.3), 0.042, 0.2, 0.55,
-        ),
-    )
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -173,16 +89,16 @@ def phantom_patient(
     pathology = plant_pathology(anatomy, generator_for(seed, "phantom", index, "pathology"), load_ml)
     severity = float(rng.uniform(0.0, 1.0))
     contrasts = (
-        _vary(machine.t1, lesion=1 - 0.04 - 0.14 * severity, grey=machine.t1.grey * float(rng.normal(1, 0.02))),
-        _vary(machine.flair, lesion=1.42 + 0.3 * severity, grey=machine.flair.grey * float(rng.normal(1, 0.02))),
+        replace(machine.t1, lesion=1 - 0.04 - 0.14 * severity, grey=machine.t1.grey * float(rng.normal(1, 0.02))),
+        replace(machine.flair, lesion=1.42 + 0.3 * severity, grey=machine.flair.grey * float(rng.normal(1, 0.02))),
     )
-    affine = _affine(machine, grid)
+    affine = grid_affine(machine, grid)
     head = render_head(
         anatomy, pathology, pose, contrasts, grid, affine, generator_for(seed, "phantom", index, "folding")
     )
     images: list[np.ndarray] = []
     for name, signal, white in zip(("T1", "FLAIR"), head.images, (machine.t1_white, machine.flair_white), strict=True):
-        images += _acquire(machine, signal, white, affine, generator_for(seed, "phantom", index, name))
+        images += acquire(machine, signal, white, affine, generator_for(seed, "phantom", index, name))
     return _with_truth(f"P{index + 1:03d}", machine.name, images, head, affine)
 
 
@@ -201,31 +117,6 @@ def _draw_pose(machine: Scanner, rng: np.random.Generator) -> Pose:
         widening_mm=-0.5 + 4.5 * age + float(rng.normal(0, 0.6)),
         atrophy=1.0 + 0.9 * age,
     )
-
-
-def _affine(machine: Scanner, shape: tuple[int, int, int]) -> np.ndarray:
-    """Origin at the centre of the field of view."""
-    spacing = np.asarray(machine.spacing_mm) * machine.shape / np.asarray(shape)
-    signs = np.array([-1.0 if machine.flip_x else 1.0, 1.0, 1.0])
-    affine = np.diag([*(signs * spacing), 1.0])
-    affine[:3, 3] = -signs * spacing * (np.asarray(shape) - 1) / 2
-    return affine
-
-
-def _acquire(
-    machine: Scanner, signal: np.ndarray, white: float, affine: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scans one sequence: corrected and uncorrected image, int16."""
-    axes = tuple(affine[axis, axis] * np.arange(signal.shape[axis]) + affine[axis, 3] for axis in range(3))
-    field = SmoothField(np.array([a.min() for a in axes]), np.array([a.max() for a in axes]), BIAS_KNOT_MM)
-    shading = machine.shading * field.evaluate(field.noise(rng, BIAS_KNOT_MM, 1), axes)[0]
-    spacing = np.abs(np.diag(affine)[:3])
-    blur = (machine.blur_mm / spacing[0], machine.blur_mm / spacing[1], 0.0)
-    gain = white * float(np.exp(rng.normal(0, 0.12)))
-    scanned = gain * scan(signal, np.exp(shading), blur, machine.noise, rng)
-    limit = np.iinfo(np.int16).max
-    corrected = scanned * np.exp(-(1 - BIAS_LEFT) * shading)
-    return tuple(np.rint(np.minimum(image, limit)).astype(np.int16) for image in (corrected, scanned))  # type: ignore[return-value]
 
 
 def _with_truth(identifier: str, site: str, images: list[np.ndarray], head: Head, affine: np.ndarray) -> PhantomPatient:

@@ -1,4 +1,4 @@
-"""How phantoms are scanned: a head is deformed, sampled, given its contrasts, and put through a scanner's faults."""
+"""A phantom's head on a scanner's grid: deformed, sampled several times a voxel, and given its contrasts."""
 
 from __future__ import annotations
 
@@ -7,30 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelgan.data.phantom_anatomy import HEAD_ORIGIN_MM, HEAD_SPACING_MM, Anatomy
+from labelgan.data.phantom_field import SmoothField
 from labelgan.data.phantom_lesions import Pathology
+from labelgan.data.phantom_scanner import Contrast
 
 KNOT_MM = 8.0
 SUBVOXEL_MM = 2.5
 MAX_SUBVOXELS = 4
 OUTER_TABLE_MM = 7.0
 FLUID_LAYER_MM = 1.5
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """What each tissue shows in one sequence, in units of healthy white matter."""
-
-    grey: float
-    fluid: float
-    fat: float
-    muscle: float
-    bone: float
-    marrow: float
-    skin: float
-    vitreous: float
-    lesion: float
-    residual: float
-    white: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,56 +51,6 @@ class Head:
     fluid: np.ndarray
     lesion: np.ndarray
     other: np.ndarray
-
-
-class SmoothField:
-    """A cubic B-spline field on a box of patient space; cheap to evaluate on axis-aligned grids.
-
-    Args:
-        low: (3,) corner of the box, mm.
-        high: (3,) opposite corner, mm.
-        knot_mm: distance of the control points, mm.
-    """
-
-    def __init__(self, low: np.ndarray, high: np.ndarray, knot_mm: float) -> None:
-        self.low = np.asarray(low, dtype=float) - knot_mm
-        self.knot_mm = knot_mm
-        self.shape = tuple(int(n) for n in np.ceil((np.asarray(high) - self.low) / knot_mm) + 3)
-
-    def knots(self) -> np.ndarray:
-        """Places of the control points, (cx, cy, cz, 3), mm."""
-        axes = (self.low[axis] + self.knot_mm * np.arange(self.shape[axis]) for axis in range(3))
-        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-
-    def noise(self, rng: np.random.Generator, scale_mm: float, channels: int) -> np.ndarray:
-        """Random control points with unit standard deviation and a correlation length, (cx, cy, cz, channels)."""
-        from scipy import ndimage
-
-        sigma = scale_mm / self.knot_mm
-        margin = int(np.ceil(3 * sigma))
-        white = rng.standard_normal((*(n + 2 * margin for n in self.shape), channels))
-        smooth = ndimage.gaussian_filter(white, (sigma, sigma, sigma, 0))
-        # A white field filtered by a kernel k along three axes has the standard deviation |k|³.
-        impulse = np.zeros(2 * margin + 1)
-        impulse[margin] = 1
-        gain = np.sum(ndimage.gaussian_filter(impulse, sigma) ** 2) ** 1.5
-        inner = tuple(slice(margin, margin + n) for n in self.shape)
-        return smooth[inner] / gain
-
-    def evaluate(self, control: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-        """Values at the grid of three axes in mm: (cx, cy, cz, C) to (C, X, Y, Z) float32."""
-        x, y, z = (self._weights(places, axis) for axis, places in enumerate(axes))
-        values = np.tensordot(control.astype(np.float32), z, axes=(2, 1))  # cx cy C Z
-        values = np.tensordot(values, y, axes=(1, 1))  # cx C Z Y
-        values = np.tensordot(values, x, axes=(0, 1))  # C Z Y X
-        return np.ascontiguousarray(values.transpose(0, 3, 2, 1))
-
-    def _weights(self, places: np.ndarray, axis: int) -> np.ndarray:
-        position = (np.asarray(places, dtype=float) - self.low[axis]) / self.knot_mm
-        distance = np.abs(position[:, None] - np.arange(self.shape[axis]))
-        near = 2 / 3 - distance**2 + distance**3 / 2
-        far = np.clip(2 - distance, 0, None) ** 3 / 6
-        return np.where(distance < 1, near, far).astype(np.float32)
 
 
 def render_head(
@@ -287,26 +222,3 @@ def _render_shell(
         value += np.clip(0.5 - sinus / 1.5, 0, 1) * (0.02 - value) * (depth > 3)
         rows.append(value)
     return np.stack(rows).astype(np.float32)
-
-
-def scan(
-    signal: np.ndarray,
-    bias: np.ndarray,
-    blur_voxels: tuple[float, float, float],
-    noise: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Gives a noise-free image its point spread, coil shading and Rician noise (magnitude of complex Gaussian noise).
-
-    Args:
-        signal: (X, Y, Z), healthy white matter near 1.
-        bias: (X, Y, Z) factor.
-        blur_voxels: standard deviation of the point spread along each axis.
-        noise: standard deviation of each of the two noise channels, in units of white matter.
-        rng: draws the noise.
-    """
-    from scipy import ndimage
-
-    clean = ndimage.gaussian_filter(signal, blur_voxels) * bias
-    real = clean + np.float32(noise) * rng.standard_normal(signal.shape, dtype=np.float32)
-    return np.hypot(real, np.float32(noise) * rng.standard_normal(signal.shape, dtype=np.float32))

@@ -16,7 +16,7 @@ SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
 def is_safe_id(identifier: str) -> bool:
-    """Tells whether an id may become a file name: 1 to 64 letters, digits, dots, underscores, dashes; not dots alone."""
+    """Tells whether an id may become a file name: 1 to 64 letters, digits, dots, underscores, dashes, not all dots."""
     return bool(SAFE_ID.fullmatch(identifier)) and bool(identifier.strip("."))
 
 

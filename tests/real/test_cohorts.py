@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelgan.data.integrity import check_cohort
+from labelgan.data.layouts import read_cohort
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
+]
+
+COHORTS = [("ms3seg-wmh", "wmh", 10), ("open-ms-bids", "bids", 3), ("Dataset501_LGG", "nnunet", 80)]
+
+
+@pytest.mark.parametrize(("name", "layout", "count"), COHORTS)
+def test_every_case_is_complete_and_without_problem(name: str, layout: str, count: int) -> None:
+    report = check_cohort(DATA / name)
+    assert report.problems == ()
+    assert report.cohort.layout == layout
+    assert report.cohort.channels == ("FLAIR", "T1")
+    assert len(report.cohort.cases) == len(report.cohort.patients) == count
+    for case, facts in zip(report.cohort.cases, report.facts, strict=True):
+        assert list(case.images) == ["FLAIR", "T1"]
+        assert case.mask is not None
+        assert facts.lesion_voxels
+        assert set(facts.hashes) == {"FLAIR", "T1"}
+    digests = [digest for hashes in report.hashes.values() for digest in hashes.values()]
+    assert len(set(digests)) == 2 * count
+
+
+@pytest.mark.parametrize(("name", "layout", "count"), COHORTS)
+def test_lesions_are_bright_on_flair(name: str, layout: str, count: int) -> None:
+    """Channels are what they are called, and the mask lies on them: a swap or a flip would show here."""
+    case = read_cohort(DATA / name, layout).cases[0]
+    flair, mask = case.load_image("FLAIR").data, case.load_mask()
+    assert mask is not None
+    assert np.median(flair[mask.data == 1]) > np.median(flair[(mask.data == 0) & (flair > flair.mean())])

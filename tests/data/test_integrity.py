@@ -310,11 +310,15 @@ def test_the_same_scan_under_two_ids(tmp_path: Path) -> None:
 def test_the_same_scan_stored_in_another_way(tmp_path: Path, flips: tuple[int, int, int]) -> None:
     """Flipped and transposed storage, another type, no compression, other millimetres."""
     wmh_cohort(tmp_path, ("p1",))
-    orientation = np.array([[1, flips[0]], [0, flips[1]], [2, flips[2]]])
+    orientation = [[1, flips[0]], [0, flips[1]], [2, flips[2]]]
     folder = tmp_path / "Utrecht" / "p1"
     for name in ("pre/FLAIR", "pre/T1", "wmh"):
         image = nib.Nifti1Image.from_filename(folder / f"{name}.nii.gz").as_reoriented(orientation)
-        save(tmp_path / "Other" / "q1" / f"{name}.nii", np.asarray(image.dataobj).astype(np.float64), image.affine)
+        save(
+            tmp_path / "Other" / "q1" / f"{name}.nii",
+            np.asarray(image.dataobj).astype(np.float64),
+            np.array(image.affine),
+        )
     problems = check_cohort(tmp_path).problems
     assert [(problem.case, problem.severity) for problem in problems] == [("p1", "error")]
     assert "same voxels as case q1" in problems[0].reason

@@ -1,0 +1,46 @@
+"""A tiny phantom cohort, its slice store and a tiny trained run, made once a session. Tests must not change them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in subprocesses
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from labelgan.data.store import SliceStore
+
+
+@pytest.fixture(scope="session")
+def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seeded phantom patients in the wmh layout, 48×48×12 voxels."""
+    from labelgan.data.phantom import write_phantom_cohort
+
+    root = tmp_path_factory.mktemp("phantom") / "cohort"
+    write_phantom_cohort(root, 3, 0, shape=(48, 48, 12))
+    return root
+
+
+@pytest.fixture(scope="session")
+def phantom_store(phantom_cohort: Path) -> SliceStore:
+    """The cohort's slices, 32×32 pixels of 6 mm, FLAIR and T1."""
+    from labelgan.config import PrepareConfig
+    from labelgan.data.prepare import prepare_store
+
+    config = PrepareConfig.build({"size": (32, 32), "spacing_mm": 6.0})
+    return prepare_store(phantom_cohort, phantom_cohort.parent / "store", config)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(phantom_store: SliceStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of r3gan: six steps of very small networks."""
+    from labelgan.gan.train import train_generator
+    from tiny import tiny_config
+
+    # A generator of six steps makes one slice over and over as often as not: the watch has its own tests.
+    config = tiny_config("r3gan", "train.collapse_ratio=0")
+    return train_generator(phantom_store, tmp_path_factory.mktemp("run") / "run", config).run

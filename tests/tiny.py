@@ -1,0 +1,31 @@
+"""The smallest settings that still play every game."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from labelgan.config_gan import GanConfig
+
+SIZE = (32, 32)
+
+_NETWORK = [
+    "network.latent_dim=8",
+    "network.width=4",
+    "network.max_width=8",
+    "network.group_width=4",
+    "network.hidden=16",
+]
+_LOOP = ["train.batch_size=4", "train.steps=6", "train.threads=1", "train.device=cpu"]
+_RHYTHM = ["train.checkpoint_every=2", "train.sample_every=3", "train.log_every=2"]
+
+SETTINGS = [*_NETWORK, *_LOOP, *_RHYTHM]
+
+
+def tiny_config(model: str = "r3gan", *settings: str, preset: str | None = None) -> GanConfig:
+    """A named model's settings, made tiny; ``settings`` come last."""
+    return GanConfig.for_model(model, preset, [*SETTINGS, *settings])
+
+
+def folder_bytes(root: Path) -> dict[str, bytes]:
+    """Every file under a folder, by its path inside it."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}

@@ -71,7 +71,7 @@ def prepare(
     report: Report | None = None,
     **settings: Any,
 ) -> SliceStore:
-    """Makes the slice store of a cohort; ``settings`` are fields of `PrepareConfig`; see `data.prepare.prepare_store`."""
+    """Makes a cohort's slice store; see `data.prepare.prepare_store`. ``settings`` are fields of `PrepareConfig`."""
     from labelgan.data.prepare import prepare_store
 
     if config is None:

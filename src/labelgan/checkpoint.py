@@ -1,4 +1,4 @@
-"""The only place that saves and loads weights and training state: safetensors and JSON, never pickle, never half-written."""
+"""The only place that saves and loads weights and state: safetensors and JSON, never pickle, never half-written."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: P
     expected = module.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         if name not in tensors or name not in expected:
-            raise CheckpointError(path, f"tensor '{name}' is {'missing' if name in expected else 'not one of this network'}")
+            raise CheckpointError(
+                path, f"tensor '{name}' is {'missing' if name in expected else 'not one of this network'}"
+            )
         if tensors[name].shape != expected[name].shape:
             found, wanted = tuple(tensors[name].shape), tuple(expected[name].shape)
             raise CheckpointError(path, f"tensor '{name}' has shape {found}, the network has {wanted}")

@@ -22,7 +22,9 @@ app = typer.Typer(
 
 Data = Annotated[Path, typer.Argument(help="Folder of annotated scans, in any layout that `check` knows.")]
 Exclude = Annotated[str, typer.Option(help="Case or patient ids to hold out, separated by commas.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change one setting; may be repeated.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change one setting; may be repeated.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random stream.")]
 
@@ -36,7 +38,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options before the command."""
 
@@ -44,7 +48,9 @@ def root(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for every stage's result.")] = Path("demo"),
-    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Train from nothing, not from the shipped generator.")] = False,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Train from nothing, not from the shipped generator.")
+    ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 300,
 ) -> None:
     """Phantom cohort to synthetic cohort, end to end, in a few minutes and without a network."""
@@ -104,8 +110,12 @@ def phantom(
 def prepare(
     data: Data,
     out: Annotated[Path, typer.Argument(help="New folder of the slice store.")],
-    size: Annotated[str | None, typer.Option(help="Slice size in pixels, ROWS or ROWSxCOLUMNS, divisible by 8. [default: 200]")] = None,
-    spacing: Annotated[float | None, typer.Option(help="Resample in the plane to this pixel size, mm. [default: as stored]")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Slice size in pixels, ROWS or ROWSxCOLUMNS, divisible by 8. [default: 200]")
+    ] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Resample in the plane to this pixel size, mm. [default: as stored]")
+    ] = None,
     every: Annotated[int | None, typer.Option(help="Keep every K-th slice. [default: 1]")] = None,
     brain_mask: Annotated[str | None, typer.Option(help="auto, li2018, file or deepbet. [default: auto]")] = None,
     n4: Annotated[bool, typer.Option("--n4", help="N4 bias field correction.")] = False,
@@ -133,12 +143,12 @@ def prepare(
     cropped = [case for case in store.cases if case.lesion_voxels_cropped]
     if cropped:
         lost = sum(case.lesion_voxels_cropped for case in cropped)
-        _say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside {store.size[0]}×{store.size[1]}; use a larger --size")
+        _say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside the slices; use a larger --size")
 
 
 @app.command()
 def train(
-    store_or_data: Annotated[Path, typer.Argument(help="Slice store, or a cohort that is prepared with the defaults first.")],
+    store_or_data: Annotated[Path, typer.Argument(help="Slice store, or a cohort, which is prepared first.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
     model: Annotated[str | None, typer.Option(help="gan, dcgan, wgan, wgan-gp or r3gan. [default: r3gan]")] = None,
     preset: Annotated[str | None, typer.Option(help="laptop (small networks), uned2019 (wgan-gp only).")] = None,
@@ -148,7 +158,9 @@ def train(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     exclude: Exclude = "",
     settings: Settings = None,
-    start_from: Annotated[str | None, typer.Option(help="Run folder to fine-tune, or 'phantom' for the shipped generator.")] = None,
+    start_from: Annotated[
+        str | None, typer.Option(help="Run folder to fine-tune, or 'phantom' for the shipped generator.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
 ) -> None:
     """Train a generator of slices and masks together."""
@@ -159,12 +171,24 @@ def train(
     with Progress("prepare", "case") as prepare_progress, Progress("train", "step") as progress:
         try:
             result = api.train(
-                store_or_data, out, model=model, preset=preset, steps=steps, seed=seed, settings=[*(settings or []), *more],
-                exclude=_ids(exclude), resume=resume, start_from=start_from, report=progress, prepare_report=prepare_progress,
-            )  # fmt: skip
+                store_or_data,
+                out,
+                model=model,
+                preset=preset,
+                steps=steps,
+                seed=seed,
+                settings=[*(settings or []), *more],
+                exclude=_ids(exclude),
+                resume=resume,
+                start_from=start_from,
+                report=progress,
+                prepare_report=prepare_progress,
+            )
         except KeyboardInterrupt:
             if (out / "checkpoints").is_dir():
-                _say(f"interrupted; the state is saved. Go on with: labelgan train {store_or_data} --out {out} --resume")
+                _say(
+                    f"interrupted; the state is saved. Go on with: labelgan train {store_or_data} --out {out} --resume"
+                )
             raise
     typer.echo(
         f"{result.steps} steps in {out}: diversity {result.diversity:.2f} of real slices', "
@@ -181,7 +205,9 @@ def sample(
     num: Annotated[int, typer.Option(min=1, help="How many slices.")] = 100,
     format: Annotated[str, typer.Option(help="wmh, bids, nnunet, png or npz.")] = "wmh",
     seed: Seed = 0,
-    keep_best: Annotated[float, typer.Option(help="Of every 1/FRACTION slices, keep the one the critic likes best.")] = 1.0,
+    keep_best: Annotated[
+        float, typer.Option(help="Of every 1/FRACTION slices, keep the one the critic likes best.")
+    ] = 1.0,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Sample a collapsed generator all the same.")] = False,
 ) -> None:
@@ -243,7 +269,9 @@ def run_command(arguments: list[str]) -> int:
         if callable(words):
             _say(f"error: {_usage_words(error, str(words()))}")
             return EXIT_USAGE
-        _say(f"error: {type(error).__name__}: {' '.join(str(error).split())} (this is a fault of labelgan; --debug shows where)")
+        _say(
+            f"error: {type(error).__name__}: {' '.join(str(error).split())} (a fault of labelgan; --debug shows where)"
+        )
         return EXIT_PROBLEMS
 
 

@@ -71,22 +71,38 @@ def _toml_value(text: str) -> Any:
 class CheckConfig(Config):
     """Limits of reading and checking."""
 
-    max_voxels: int = Field(2**29, gt=0, description="largest volume that is read, in voxels")
-    max_file_bytes: int = Field(2**32, gt=0, description="largest size that a file, gzip unfolded, may have, in bytes")
-    grid_tolerance_mm: float = Field(1e-2, gt=0, description="largest corner-to-corner difference of two grids, mm")
+    max_voxels: int = Field(default=2**29, gt=0, description="largest volume that is read, in voxels")
+    max_file_bytes: int = Field(
+        default=2**32, gt=0, description="largest size that a file, gzip unfolded, may have, in bytes"
+    )
+    grid_tolerance_mm: float = Field(
+        default=1e-2, gt=0, description="largest corner-to-corner difference of two grids, mm"
+    )
 
 
 class PrepareConfig(Config):
     """Settings of ``labelgan prepare``."""
 
-    size: tuple[int, int] = Field((200, 200), description="rows and columns of a store slice, pixels; divisible by 8")
-    spacing_mm: float | None = Field(None, gt=0, description="in-plane resampling to this pixel size, mm; None keeps the native grid")
-    every: int = Field(1, ge=1, description="keep every K-th axial slice (thin slices)")
-    brain_mask: Literal["auto", "li2018", "file", "deepbet"] = Field(
-        "auto", description="auto: scale-free; li2018: fixed FLAIR threshold; file: the layout's brain mask; deepbet: the package"
+    size: tuple[int, int] = Field(
+        default=(200, 200), description="rows and columns of a store slice, pixels; divisible by 8"
     )
-    li2018_threshold: float = Field(70.0, description="FLAIR threshold of Li et al. 2018: 70 (Utrecht, Singapore) or 30 (GE3T)")
-    n4: bool = Field(False, description="N4 bias field correction (SimpleITK) before normalisation")
-    register_t1: bool = Field(False, description="rigid registration of the other channels to the first (SimpleITK, mutual information)")
-    drop_empty: bool = Field(True, description="leave out slices without brain")
-    min_brain_fraction: float = Field(0.02, ge=0, le=1, description="a slice with less brain than this share of its pixels is empty")
+    spacing_mm: float | None = Field(
+        default=None, gt=0, description="in-plane resampling to this pixel size, mm; None: native grid"
+    )
+    every: int = Field(default=1, ge=1, description="keep every K-th axial slice (thin slices)")
+    brain_mask: Literal["auto", "li2018", "file", "deepbet"] = Field(
+        default="auto",
+        description="auto: scale-free; li2018: FLAIR threshold; file: the layout's brain mask; deepbet: the package",
+    )
+    li2018_threshold: float = Field(
+        default=70.0, description="FLAIR threshold of Li et al. 2018: 70 (Utrecht, Singapore) or 30 (GE3T)"
+    )
+    n4: bool = Field(default=False, description="N4 bias field correction (SimpleITK) before normalisation")
+    register_t1: bool = Field(
+        default=False,
+        description="rigid registration of the other channels to the first (SimpleITK, mutual information)",
+    )
+    drop_empty: bool = Field(default=True, description="leave out slices without brain")
+    min_brain_fraction: float = Field(
+        default=0.02, ge=0, le=1, description="a slice with less brain than this share of its pixels is empty"
+    )

@@ -13,86 +13,112 @@ from labelgan.errors import ConfigError
 class NetworkConfig(Config):
     """Generator and critic."""
 
-    family: str = Field("r3gan", description="key of gan.networks.NETWORKS")
-    latent_dim: int = Field(64, ge=1, le=4096, description="length of z")
-    latent: Literal["normal", "uniform"] = Field("normal", description="z ~ N(0, 1) or U(-1, 1)")
-    width: int = Field(32, ge=4, le=1024, description="channels at the finest stage; doubled at each coarser one")
-    max_width: int = Field(256, ge=4, le=4096, description="most channels a stage may have")
-    blocks: int = Field(1, ge=1, le=8, description="residual blocks a stage (r3gan)")
-    group_width: int = Field(16, ge=1, description="channels a group of the grouped 3×3 convolutions (r3gan)")
-    expansion: float = Field(2.0, gt=0, description="inner over outer channels of a residual block (r3gan)")
-    patch: Literal[1, 2, 4] = Field(1, description="pixels a side that the finest stage handles at once (r3gan)")
-    hidden: int = Field(1200, ge=8, description="units a hidden layer (fully connected)")
+    family: str = Field(default="r3gan", description="key of gan.networks.NETWORKS")
+    latent_dim: int = Field(default=64, ge=1, le=4096, description="length of z")
+    latent: Literal["normal", "uniform"] = Field(default="normal", description="z ~ N(0, 1) or U(-1, 1)")
+    width: int = Field(
+        default=32, ge=4, le=1024, description="channels at the finest stage; doubled at each coarser one"
+    )
+    max_width: int = Field(default=256, ge=4, le=4096, description="most channels a stage may have")
+    blocks: int = Field(default=1, ge=1, le=8, description="residual blocks a stage (r3gan)")
+    group_width: int = Field(default=16, ge=1, description="channels a group of the grouped 3×3 convolutions (r3gan)")
+    expansion: float = Field(default=2.0, gt=0, description="inner over outer channels of a residual block (r3gan)")
+    patch: Literal[1, 2, 4] = Field(
+        default=1, description="pixels a side that the finest stage handles at once (r3gan)"
+    )
+    hidden: int = Field(default=1200, ge=8, description="units a hidden layer (fully connected)")
 
 
 class ObjectiveConfig(Config):
     """The adversarial game."""
 
-    name: str = Field("r3gan", description="key of gan.objectives.OBJECTIVES")
-    critic_steps: int = Field(1, ge=1, description="critic steps per generator step")
-    penalty: float = Field(1.0, ge=0, description="λ of the gradient penalty (wgan-gp) or γ of R1 and R2 (r3gan)")
-    penalty_every: int = Field(1, ge=1, description="R1 and R2 every K-th critic step, weighted by K (lazy regularisation)")
-    clip: float = Field(0.01, gt=0, description="critic weights are clipped to ±clip (wgan)")
-    saturating: bool = Field(False, description="the minimax generator loss of 2014 instead of the non-saturating one (gan, dcgan)")
+    name: str = Field(default="r3gan", description="key of gan.objectives.OBJECTIVES")
+    critic_steps: int = Field(default=1, ge=1, description="critic steps per generator step")
+    penalty: float = Field(
+        default=2.0, ge=0, description="λ of the gradient penalty (wgan-gp) or γ of R1 and R2 (r3gan)"
+    )
+    penalty_every: int = Field(
+        default=1, ge=1, description="R1 and R2 every K-th critic step, weighted by K (lazy regularisation)"
+    )
+    clip: float = Field(default=0.01, gt=0, description="critic weights are clipped to ±clip (wgan)")
+    saturating: bool = Field(
+        default=False, description="the minimax generator loss of 2014 instead of the non-saturating one (gan, dcgan)"
+    )
 
 
 class OptimizerConfig(Config):
     """One optimizer for each side, with the same settings."""
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
-    generator_lr: float = Field(2e-4, gt=0, description="learning rate of the generator")
-    critic_lr: float = Field(2e-4, gt=0, description="learning rate of the critic")
-    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's first decay")
-    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's second decay")
-    momentum: float = Field(0.5, ge=0, lt=1, description="momentum of SGD")
+    generator_lr: float = Field(default=1e-3, gt=0, description="learning rate of the generator")
+    critic_lr: float = Field(default=1e-3, gt=0, description="learning rate of the critic")
+    beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first decay")
+    beta2: float = Field(default=0.99, ge=0, lt=1, description="Adam's second decay")
+    momentum: float = Field(default=0.5, ge=0, lt=1, description="momentum of SGD")
 
 
 class MaskChannelConfig(Config):
     """How the lesion mask becomes a channel that the critic can learn from."""
 
     encoding: Literal["distance", "hard", "gaussian"] = Field(
-        "distance", description="distance: signed distance to the lesion edge; hard: ±1; gaussian: ±N(0.5, 0.1) of 2019"
+        default="distance",
+        description="distance: signed distance to the lesion edge; hard: ±1; gaussian: ±N(0.5, 0.1) of 2019",
     )
-    reach_px: int = Field(3, ge=1, le=16, description="distance at which the signed distance is cut off, pixels")
+    reach_px: int = Field(
+        default=3, ge=1, le=16, description="distance at which the signed distance is cut off, pixels"
+    )
 
 
 class AugmentConfig(Config):
     """What is done alike to real and synthetic slices before the critic sees them."""
 
     policy: tuple[Literal["flip", "translate", "cutout", "intensity"], ...] = Field(
-        ("flip", "translate", "intensity"), description="keys of gan.augment.AUGMENTATIONS, in order")
-    translate: float = Field(0.0625, ge=0, le=0.5, description="largest shift, share of the side")
-    cutout: float = Field(0.3, ge=0, le=0.9, description="side of the square cut out, share of the side")
-    brightness: float = Field(0.1, ge=0, le=1, description="largest shift of an image channel (never of the mask)")
-    contrast: float = Field(0.15, ge=0, lt=1, description="largest relative change of contrast (never of the mask)")
+        default=("flip", "translate", "intensity"), description="keys of gan.augment.AUGMENTATIONS, in order"
+    )
+    translate: float = Field(default=0.0625, ge=0, le=0.5, description="largest shift, share of the side")
+    cutout: float = Field(default=0.3, ge=0, le=0.9, description="side of the square cut out, share of the side")
+    brightness: float = Field(
+        default=0.1, ge=0, le=1, description="largest shift of an image channel (never of the mask)"
+    )
+    contrast: float = Field(
+        default=0.15, ge=0, lt=1, description="largest relative change of contrast (never of the mask)"
+    )
 
 
 class LoopConfig(Config):
     """The training loop."""
 
-    steps: int = Field(5000, ge=1, description="generator steps")
-    batch_size: int = Field(16, ge=1, description="slices a step")
-    seed: int = Field(0, ge=0, description="of every random stream")
-    ema_images: float = Field(5000.0, ge=0, description="half-life of the averaged generator, in images; 0: none")
-    lesion_fraction: float | None = Field(0.5, ge=0, le=1, description="share of lesion slices in a batch; None: as they come")
-    drop_other_pathology: bool = Field(True, description="leave out slices with other pathology (label 2)")
-    checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints; the last two are kept")
-    sample_every: int = Field(500, ge=1, description="steps between sample grids")
-    log_every: int = Field(10, ge=1, description="steps between rows of metrics.csv")
-    collapse_ratio: float = Field(
-        0.1, ge=0, description="a generator whose samples differ less than this share of what real slices do has collapsed"
+    steps: int = Field(default=5000, ge=1, description="generator steps")
+    batch_size: int = Field(default=16, ge=1, description="slices a step")
+    seed: int = Field(default=0, ge=0, description="of every random stream")
+    ema_images: float = Field(
+        default=5000.0, ge=0, description="half-life of the averaged generator, in images; 0: none"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 autocast on a GPU, fp32 elsewhere")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: torch's own choice")
-    deterministic: bool = Field(True, description="deterministic kernels where torch has them")
+    lesion_fraction: float | None = Field(
+        default=0.5, ge=0, le=1, description="share of lesion slices in a batch; None: as they come"
+    )
+    drop_other_pathology: bool = Field(default=True, description="leave out slices with other pathology (label 2)")
+    checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints; the last two are kept")
+    sample_every: int = Field(default=500, ge=1, description="steps between sample grids")
+    log_every: int = Field(default=10, ge=1, description="steps between rows of metrics.csv")
+    collapse_ratio: float = Field(
+        default=0.1,
+        ge=0,
+        description="a generator whose samples differ less than this share of what real slices do has collapsed",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 autocast on a GPU, fp32 elsewhere"
+    )
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: torch's own choice")
+    deterministic: bool = Field(default=True, description="deterministic kernels where torch has them")
 
 
 class GanConfig(Config):
     """Everything that ``labelgan train`` needs besides the data."""
 
-    model: str = Field("r3gan", description="key of MODELS")
-    preset: str | None = Field(None, description="key of PRESETS")
+    model: str = Field(default="r3gan", description="key of MODELS")
+    preset: str | None = Field(default=None, description="key of PRESETS")
     network: NetworkConfig = NetworkConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -169,7 +195,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         }
     },
     "laptop": {  # narrower networks and smaller batches, for a few steps a second on two cores at 64×64
-        "r3gan": {"network": {"width": 32, "max_width": 128, "patch": 2}, "objective": {"penalty_every": 4}},
+        "r3gan": {
+            "network": {"width": 48, "max_width": 192, "patch": 2},
+            "objective": {"penalty": 3.0, "penalty_every": 4},
+            "optimizer": {"generator_lr": 1.5e-3, "critic_lr": 1.5e-3},
+        },
         "gan": {"network": {"hidden": 512}, "train": {"batch_size": 32}},
         "dcgan": _SMALL_DCGAN,
         "wgan": _SMALL_DCGAN,

@@ -18,7 +18,7 @@ def _duration(seconds: float) -> str:
 
 
 class Progress:
-    """Context whose value is called with (done, in all, text); work that was done before counts neither as rate nor as time."""
+    """Context whose value is called with (done, in all, text); work done before it began does not count as rate."""
 
     def __init__(self, title: str, unit: str) -> None:
         self.title, self.unit = title, unit

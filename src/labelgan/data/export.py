@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +79,13 @@ def nifti_bytes(volume_XYZ: np.ndarray, affine: np.ndarray) -> bytes:
     return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
 
 
-def _write_nifti(path: Path, plane_HW: np.ndarray, facts: CohortFacts) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(nifti_bytes(plane_HW.T[:, :, None], facts.affine))
+    path.write_bytes(content)
+
+
+def _write_nifti(path: Path, plane_HW: np.ndarray, facts: CohortFacts) -> None:
+    _write_bytes(path, nifti_bytes(plane_HW.T[:, :, None], facts.affine))
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -109,7 +114,7 @@ def _write_wmh(root: Path, slice_: LabelledSlice, facts: CohortFacts) -> None:
     folder = root / "synthetic" / slice_.id
     for channel, image_HW in zip(facts.channels, slice_.images_CHW, strict=True):
         _write_nifti(folder / "pre" / f"{channel}.nii.gz", image_HW, facts)
-    # float32: the challenge's scorer truncates its thresholds on integer references, so that background counts as lesion
+    # float32: on integer references the challenge's scorer truncates its thresholds, and background counts as lesion
     _write_nifti(folder / "wmh.nii.gz", slice_.mask_HW.astype(np.float32), facts)
 
 
@@ -126,7 +131,8 @@ def _begin_bids(root: Path, facts: CohortFacts) -> None:
         {**about, "Name": "LabelGAN synthetic lesion masks", "DatasetType": "derivative", "GeneratedBy": [made_by]},
     )
     (root / "README").write_text(
-        "Synthetic slices with lesion masks, made by LabelGAN. They show no patient. Not for diagnosis.\n", encoding="utf-8"
+        "Synthetic slices with lesion masks, made by LabelGAN. They show no patient. Not for diagnosis.\n",
+        encoding="utf-8",
     )
 
 
@@ -166,24 +172,36 @@ def _end_nnunet(root: Path, facts: CohortFacts, ids: list[str]) -> None:
 def _write_png(root: Path, slice_: LabelledSlice, facts: CohortFacts) -> None:
     # 8 bits of the generator's own fixed map of z-scores: every cohort's pictures share one scale.
     grey_CHW = np.round((to_unit(slice_.z_scores_CHW) + 1) * 127.5).astype(np.uint8)
-    pixels = grey_CHW[0] if len(grey_CHW) == 1 else np.moveaxis(grey_CHW, 0, -1)
-    for folder, content in (("images", pixels), ("masks", slice_.mask_HW * np.uint8(255))):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        (root / folder / f"{slice_.id}.png").write_bytes(encode_png(np.ascontiguousarray(content)))
+    marks = (
+        [f"_{name}" for name in facts.channels]
+        if _MARKS.issuperset(facts.channels)
+        else ["_0000", "_0001", "_0002", "_0003"]
+    )
+    for grey_HW, mark in zip(grey_CHW, marks if len(grey_CHW) > 1 else [""], strict=False):
+        _write_bytes(root / "images" / f"{slice_.id}{mark}.png", encode_png(grey_HW))
+    _write_bytes(root / "masks" / f"{slice_.id}.png", encode_png(slice_.mask_HW * np.uint8(255)))
+
+
+_MARKS = {"FLAIR", "T1", "T2", "PD"}  # channel names that readers of the pairs layout know in a file's name
 
 
 def _write_npz(root: Path, slice_: LabelledSlice, facts: CohortFacts) -> None:
+    pixels_HWC = np.moveaxis(slice_.z_scores_CHW, 0, -1).astype(np.float32)
+    for folder, pixels in (("images", pixels_HWC), ("masks", slice_.mask_HW.astype(np.uint8))):
+        _write_bytes(
+            root / folder / f"{slice_.id}.npz", _npz_bytes(pixels=np.ascontiguousarray(pixels), affine=facts.affine)
+        )
+
+
+def _npz_bytes(**arrays: np.ndarray) -> bytes:
+    """As numpy.savez_compressed, without the time of day."""
     stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
-        images=slice_.z_scores_CHW.astype(np.float32),
-        mask=slice_.mask_HW.astype(np.uint8),
-        channels=np.array(facts.channels),
-        affine=facts.affine,
-    )
-    path = root / "slices" / f"{slice_.id}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(stream.getvalue())
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
 
 
 EXPORTERS: dict[str, Exporter] = {
@@ -191,7 +209,7 @@ EXPORTERS: dict[str, Exporter] = {
     "bids": Exporter("bids", "BIDS with the masks under derivatives", _begin_bids, _write_bids, _end_bids),
     "nnunet": Exporter("nnunet", "nnU-Net raw, NIfTI", _nothing, _write_nnunet, _end_nnunet),
     "png": Exporter("pairs", "8-bit pictures, images/ and masks/", _nothing, _write_png, _nothing_after),
-    "npz": Exporter("npz", "NumPy archives of z-scores, one a slice", _nothing, _write_npz, _nothing_after),
+    "npz": Exporter("pairs", "NumPy archives of z-scores, images/ and masks/", _nothing, _write_npz, _nothing_after),
 }
 
 
@@ -228,5 +246,7 @@ def export_cohort(
         seen.add(slice_.id)
     exporter.end(out, facts, ids)
     shared = {"channels": list(facts.channels), "size": list(facts.size), "spacing_mm": list(facts.spacing_mm)}
-    write_json_atomic(out / "manifest.json", {"format": FORMAT_VERSION, "layout": exporter.layout, **shared, **manifest()})
+    write_json_atomic(
+        out / "manifest.json", {"format": FORMAT_VERSION, "layout": exporter.layout, **shared, **manifest()}
+    )
     fsync_folder(out)

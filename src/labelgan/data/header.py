@@ -25,7 +25,7 @@ class Header:
         shape: voxels along the three stored axes; pictures are (columns, rows, 1).
         affine: (4, 4), voxel index to millimetres, RAS+.
         dtype: stored type, before any scaling.
-        kind: ``nifti``, ``png`` or ``tiff``.
+        kind: ``nifti``, ``png``, ``tiff`` or ``npz``.
         components: colour components of a picture; 1 for a NIfTI.
         qform: of a NIfTI that stores two affines, the one that was not chosen; else None.
     """
@@ -46,7 +46,7 @@ class Header:
 
     @property
     def is_picture(self) -> bool:
-        """True for PNG and TIFF, which have no geometry."""
+        """True for what holds one slice: PNG and TIFF, which have no geometry, and NumPy archives."""
         return self.kind != "nifti"
 
     def corners_mm(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from labelgan.errors import DataError
 from labelgan.files import read_json
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
-PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")  # the last three are refused when read, by name
+PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".npz", ".jpg", ".jpeg", ".bmp")  # the last three are refused when read
 IMAGE_ENDINGS = NIFTI_ENDINGS + PICTURE_ENDINGS
 
 _CHANNEL_NAMES = {"t1w": "T1", "t1": "T1", "flair": "FLAIR", "t2w": "T2", "t2": "T2", "pdw": "PD", "pd": "PD"}

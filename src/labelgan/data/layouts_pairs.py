@@ -185,8 +185,7 @@ def _component_names(root: Path, files: list[Path]) -> list[str]:
     everywhere is none.
     """
     from labelgan.data.header import DEFAULT_LIMITS
-    from labelgan.data.reading import read_header
-    from labelgan.data.reading_pictures import read_picture
+    from labelgan.data.reading import read_components, read_header
     from labelgan.errors import DataError
 
     count = 1
@@ -197,7 +196,10 @@ def _component_names(root: Path, files: list[Path]) -> list[str]:
             header = read_header(ImageRef(file))
             if header.components == 1:
                 continue
-            pixels = read_picture(file, header.kind, DEFAULT_LIMITS)[1]
+            if header.kind == "npz":  # components are channels here, never colours or opacity
+                count = max(count, header.components)
+                continue
+            pixels = read_components(file, header.kind, DEFAULT_LIMITS)[1]
         except DataError:
             continue  # told by the check, file by file
         colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]

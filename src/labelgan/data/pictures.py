@@ -35,8 +35,10 @@ def outline(mask_HW: np.ndarray) -> np.ndarray:
     return near & ~mask
 
 
-def panel(images_CHW: np.ndarray, mask_HW: np.ndarray, windows: Sequence[tuple[float, float]], zoom: int = 1) -> np.ndarray:
-    """Lays out one slice: its channels side by side, then the first with the outline; (H·zoom, ~(C+1)·W·zoom, 3) uint8."""
+def panel(
+    images_CHW: np.ndarray, mask_HW: np.ndarray, windows: Sequence[tuple[float, float]], zoom: int = 1
+) -> np.ndarray:
+    """Lays out one slice: its channels side by side, then the first with the outline; (rows, columns, 3) uint8."""
     greys = [np.kron(to_grey(i, w), np.ones((zoom, zoom), np.uint8)) for i, w in zip(images_CHW, windows, strict=True)]
     big_mask = np.kron(np.asarray(mask_HW, np.uint8), np.ones((zoom, zoom), np.uint8)) > 0
     outlined = np.stack([greys[0]] * 3, axis=-1)
@@ -46,7 +48,9 @@ def panel(images_CHW: np.ndarray, mask_HW: np.ndarray, windows: Sequence[tuple[f
     return np.concatenate([*tiles, outlined], axis=1)
 
 
-def mosaic(images_NCHW: np.ndarray, masks_NHW: np.ndarray, columns: int | None = None, zoom: int | None = None) -> np.ndarray:
+def mosaic(
+    images_NCHW: np.ndarray, masks_NHW: np.ndarray, columns: int | None = None, zoom: int | None = None
+) -> np.ndarray:
     """Lays out slices in a grid of panels on white.
 
     Args:

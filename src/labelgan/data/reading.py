@@ -15,6 +15,7 @@ from labelgan.config import CheckConfig
 from labelgan.data.case import LESION, ImageRef, Volume
 from labelgan.data.header import DEFAULT_LIMITS, Header, untrusted
 from labelgan.data.reading_nifti import GZIP_MAGIC, read_nifti, read_nifti_header
+from labelgan.data.reading_npz import ZIP_MAGIC, is_npz, read_npz, read_npz_header
 from labelgan.data.reading_pictures import PNG_MAGIC, TIFF_MAGICS, read_picture, read_picture_header
 from labelgan.errors import DataError
 
@@ -33,7 +34,7 @@ _FOREIGN = (
 
 
 def _kind(path: Path) -> str:
-    """Tells ``nifti``, ``png`` or ``tiff`` by content; raises DataError for anything else."""
+    """Tells ``nifti``, ``png``, ``tiff`` or ``npz`` by content; raises DataError for anything else."""
     with untrusted(path, "cannot be opened"):
         if not path.is_file():
             if path.is_symlink():
@@ -47,6 +48,8 @@ def _kind(path: Path) -> str:
         return "png"
     if start.startswith(TIFF_MAGICS):
         return "tiff"
+    if start.startswith(ZIP_MAGIC) and is_npz(path):
+        return "npz"
     if start[:2] == GZIP_MAGIC or start[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
         return "nifti"
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
@@ -68,6 +71,8 @@ def read_header(ref: ImageRef, limits: CheckConfig = DEFAULT_LIMITS) -> Header:
     kind = _kind(ref.path)
     if kind == "nifti":
         return read_nifti_header(ref.path, limits)
+    if kind == "npz":
+        return read_npz_header(ref.path, limits)
     return read_picture_header(ref.path, kind, limits)
 
 
@@ -92,9 +97,14 @@ def read_with_header(
         if ref.component:
             raise DataError(ref.path, f"component {ref.component} is asked for, and a NIfTI file holds one")
         return header, Volume(data, header.affine)
-    header, pixels = read_picture(ref.path, kind, limits, indexed)
+    header, pixels = read_components(ref.path, kind, limits, indexed)
     with untrusted(ref.path, "not a readable picture"):
         return header, Volume(_component(ref, pixels).astype(np.float32), header.affine.copy())
+
+
+def read_components(path: Path, kind: str, limits: CheckConfig, indexed: bool = False) -> tuple[Header, np.ndarray]:
+    """Reads a picture or archive as (columns, rows, components), values as stored. Raises DataError naming the file."""
+    return read_npz(path, limits) if kind == "npz" else read_picture(path, kind, limits, indexed)
 
 
 def _component(ref: ImageRef, pixels: np.ndarray) -> np.ndarray:

@@ -27,12 +27,13 @@ library_name: labelgan
 
 # Labelled slices by {config.model}
 
-A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {height}×{width} pixels of {row:.2f}×{column:.2f} mm,
-slices {thickness:.2f} mm apart.
+A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {height}×{width} pixels of
+{row:.2f}×{column:.2f} mm, slices {thickness:.2f} mm apart.
 
 - **Not for diagnosis.** It shows no patient and knows no anatomy beyond its training slices.
 - **Licence**: fill in; it follows from the training data's.
-- **Trained on** {slices} slices of {len(patients)} patients. A generator of few patients may repeat them: audit it before sharing.
+- **Trained on** {slices} slices of {len(patients)} patients. A generator of few patients may repeat them:
+  audit it before sharing.
 - **Game**: {config.objective.name} ({OBJECTIVES[config.objective.name].source}).
 - **Networks**: {config.network.family}, {NETWORKS[config.network.family].description};
   {parameters["generator"]:,} + {parameters["critic"]:,} parameters.

@@ -35,10 +35,14 @@ def parameter_count(module: nn.Module) -> int:
 
 NETWORKS: dict[str, Family] = {
     "r3gan": Family(r3gan.R3ganGenerator, r3gan.R3ganCritic, "residual, no normalisation (Huang et al. 2024)"),
-    "fully-connected": Family(classic.DenseGenerator, classic.MaxoutCritic, "two hidden layers (Goodfellow et al. 2014)"),
+    "fully-connected": Family(
+        classic.DenseGenerator, classic.MaxoutCritic, "two hidden layers (Goodfellow et al. 2014)"
+    ),
     "dcgan": Family(classic.DcganGenerator, classic.DcganCritic, "batch-normalised convolutions (Radford et al. 2016)"),
     "dcgan-nonorm": Family(
-        classic.DcganGenerator, classic.DcganCriticWithoutNorm, "as dcgan, critic without batch norm (Gulrajani et al. 2017)"
+        classic.DcganGenerator,
+        classic.DcganCriticWithoutNorm,
+        "as dcgan, critic without batch norm (Gulrajani et al. 2017)",
     ),
     "uned2019": Family(classic.Uned2019Generator, classic.Uned2019Critic, "the 2019 report's own network"),
 }

@@ -5,6 +5,7 @@ Shape suffixes as in `labelgan.gan.networks`.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from labelgan.gan.grid import plan_grid, stage_widths
 
 
 class DenseGenerator(nn.Module):
-    """Fully connected generator of Goodfellow et al. 2014: two rectified hidden layers, tanh where they had a sigmoid."""
+    """Fully connected generator of Goodfellow et al. 2014: two rectified layers, tanh where they had a sigmoid."""
 
     def __init__(self, config: NetworkConfig, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class Maxout(nn.Module):
 
 
 class MaxoutCritic(nn.Module):
-    """Discriminator of Goodfellow et al. 2014: two maxout layers with dropout (a fifth of the inputs, half of the units)."""
+    """Discriminator of Goodfellow et al. 2014: maxout, dropout of a fifth of the inputs and half of the units."""
 
     def __init__(self, config: NetworkConfig, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class DcganGenerator(nn.Module):
         widths = [*stage_widths(config, self.grid.stages - 1), channels]
         self.project = nn.Linear(config.latent_dim, widths[0] * self.grid.coarse[0] * self.grid.coarse[1], bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
-        for stage, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False)):
+        for stage, (wide, narrow) in enumerate(itertools.pairwise(widths)):
             last = stage == self.grid.stages - 1
             layers.append(nn.ConvTranspose2d(wide, narrow, 5, 2, padding=2, output_padding=1, bias=last))
             layers += [nn.Tanh()] if last else [nn.BatchNorm2d(narrow), nn.ReLU()]
@@ -107,7 +108,7 @@ class DcganGenerator(nn.Module):
 
 
 class DcganCritic(nn.Module):
-    """Discriminator of Radford et al. 2016: 5×5 strided convolutions, LeakyReLU 0.2, batch norm but on the first layer."""
+    """Discriminator of Radford et al. 2016: 5×5 strided convolutions, LeakyReLU 0.2, batch norm but at first."""
 
     normalised = True
 
@@ -116,7 +117,7 @@ class DcganCritic(nn.Module):
         self.grid = plan_grid(size)
         widths = [channels, *reversed(stage_widths(config, self.grid.stages - 1))]
         layers: list[nn.Module] = []
-        for stage, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False)):
+        for stage, (narrow, wide) in enumerate(itertools.pairwise(widths)):
             normalised = self.normalised and stage > 0
             layers.append(nn.Conv2d(narrow, wide, 5, 2, padding=2, bias=not normalised))
             layers += [nn.BatchNorm2d(wide)] if normalised else []
@@ -131,7 +132,7 @@ class DcganCritic(nn.Module):
 
 
 class DcganCriticWithoutNorm(DcganCritic):
-    """The same without batch norm, which the per-sample gradient penalty rules out (Gulrajani et al. 2017, section 4)."""
+    """Without batch norm, which the per-sample gradient penalty rules out (Gulrajani et al. 2017, section 4)."""
 
     normalised = False
 
@@ -152,7 +153,7 @@ class Uned2019Generator(nn.Module):
         widths = [2048, 1024, 512, 256, 128, 64, channels]
         self.project = nn.Linear(config.latent_dim, widths[0] * self.grid.coarse[0] * self.grid.coarse[1])
         layers: list[nn.Module] = [nn.LeakyReLU(0.2)]
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers[:-1], nn.Tanh())
 
@@ -162,14 +163,14 @@ class Uned2019Generator(nn.Module):
 
 
 class Uned2019Critic(nn.Module):
-    """The 2019 report's critic: six 5×5 stride-2 convolutions of 32 to 1024 channels and one dense; 17,480,001 parameters."""
+    """The 2019 report's critic: six 5×5 stride-2 convolutions of 32 to 1024 channels, one dense; 17,480,001 weights."""
 
     def __init__(self, config: NetworkConfig, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.grid = plan_grid(size, stages=UNED2019_STAGES)
         widths = [channels, 32, 64, 128, 256, 512, 1024]
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in itertools.pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 5, 2, padding=2), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.judge = nn.Linear(widths[-1] * self.grid.coarse[0] * self.grid.coarse[1], 1)

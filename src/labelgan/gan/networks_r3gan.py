@@ -8,6 +8,7 @@ Shape suffixes as in `labelgan.gan.networks`.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -21,7 +22,9 @@ SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 1, groups: int = 1, gain: float = 1.0, bias: bool = True) -> nn.Conv2d:
+def _conv(
+    inputs: int, outputs: int, kernel: int = 1, groups: int = 1, gain: float = 1.0, bias: bool = True
+) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=bias)
     nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(inputs // groups * kernel**2))
     if layer.bias is not None:
@@ -62,7 +65,7 @@ class R3ganGenerator(nn.Module):
         nn.init.normal_(self.modulate.weight, 0.0, 1.0 / math.sqrt(config.latent_dim))
         self.changes = nn.ModuleList(
             _conv(wide, narrow, bias=False) if wide != narrow else nn.Identity()
-            for wide, narrow in zip(widths, widths[1:], strict=False)
+            for wide, narrow in itertools.pairwise(widths)
         )
         self.stages = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width, config, total) for _ in range(config.blocks))) for width in widths
@@ -92,7 +95,7 @@ class R3ganCritic(nn.Module):
         )
         self.changes = nn.ModuleList(
             _conv(narrow, wide, bias=False) if wide != narrow else nn.Identity()
-            for narrow, wide in zip(widths, widths[1:], strict=False)
+            for narrow, wide in itertools.pairwise(widths)
         )
         # One filter per channel over the whole coarse grid, as the generator's basis has.
         self.gather = nn.Conv2d(widths[-1], widths[-1], self.grid.coarse, groups=widths[-1], bias=False)

@@ -58,7 +58,7 @@ class Objective:
         critic_loss: gives the critic's loss and figures to log.
         generator_loss: gives the generator's loss.
         clips: critic weights are clipped after each step.
-        wasserstein: E[D(real)] - E[D(fake)] estimates the Wasserstein-1 distance, up to the critic's Lipschitz constant.
+        wasserstein: E[D(real)] - E[D(fake)] estimates the Wasserstein-1 distance, up to the Lipschitz constant.
         source: paper and equation.
     """
 
@@ -138,10 +138,14 @@ def _relativistic_generator(turn: GeneratorTurn) -> Tensor:
 
 OBJECTIVES: dict[str, Objective] = {
     "gan": Objective(_minimax_critic, _minimax_generator, "Goodfellow et al. 2014, equation 1"),
-    "dcgan": Objective(_minimax_critic, _minimax_generator, "Radford et al. 2016, on Goodfellow et al. 2014, equation 1"),
+    "dcgan": Objective(
+        _minimax_critic, _minimax_generator, "Radford et al. 2016, on Goodfellow et al. 2014, equation 1"
+    ),
     "wgan": Objective(
         _wasserstein_critic, _wasserstein_generator, "Arjovsky et al. 2017, algorithm 1", clips=True, wasserstein=True
     ),
-    "wgan-gp": Objective(_wgan_gp_critic, _wasserstein_generator, "Gulrajani et al. 2017, equation 3", wasserstein=True),
+    "wgan-gp": Objective(
+        _wgan_gp_critic, _wasserstein_generator, "Gulrajani et al. 2017, equation 3", wasserstein=True
+    ),
     "r3gan": Objective(_relativistic_critic, _relativistic_generator, "Huang et al. 2024, equations 2 to 4"),
 }

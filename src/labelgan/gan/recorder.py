@@ -18,7 +18,7 @@ FIGURES = (
     "critic_loss", "generator_loss", "critic_real", "critic_fake", "penalty", "r1", "r2",
     "wasserstein_estimate", "diversity", "lesion_rate",
 )  # fmt: skip
-COLUMNS = ("step", "seconds", "images_per_second", *FIGURES)
+COLUMNS: tuple[str, ...] = ("step", "seconds", "images_per_second", *FIGURES)
 
 
 class Recorder:

@@ -65,7 +65,9 @@ class RunFolder:
         if not isinstance(manifest, dict) or manifest.get("kind") != "generator":
             raise CheckpointError(self.manifest, "is not the manifest of a generator")
         if manifest.get("format") != FORMAT_VERSION:
-            raise CheckpointError(self.manifest, f"has format {manifest.get('format')!r}; this version reads {FORMAT_VERSION}")
+            raise CheckpointError(
+                self.manifest, f"has format {manifest.get('format')!r}; this version reads {FORMAT_VERSION}"
+            )
         _validate(manifest, self.manifest)
         return manifest
 
@@ -93,14 +95,16 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
         and isinstance(manifest.get("status"), str)
     )
     if not sound:
-        raise CheckpointError(path, "is damaged: channels, size, spacing_mm, intensity or training_cases do not make sense")
+        raise CheckpointError(
+            path, "is damaged: channels, size, spacing_mm, intensity or training_cases do not make sense"
+        )
 
 
 def describe_training(store: SliceStore, rows_by_case: Mapping[str, int], exclude: Collection[str]) -> dict[str, Any]:
     """Gives the part of a manifest that tells what a generator was trained on.
 
     ``training_cases`` carries the voxel hashes of every case whose slices were seen: the leak guard compares them.
-    ``intensity`` is the mean over those cases of the brain's mean and sd per channel: samples are written on that scale.
+    ``intensity`` is the brain's mean and sd per channel, averaged over those cases: samples are written on that scale.
     """
     cases = [case for case in store.cases if rows_by_case.get(case.id)]
     spacings = [(case.slice_mm, *case.pixel_mm) for case in cases]

@@ -81,12 +81,14 @@ class Generator:
         run = RunFolder(Path(path))
         manifest = run.read_manifest()
         if manifest["status"] != "complete":
-            raise CheckpointError(path, f"its training is not complete (status: {manifest['status']}); go on with train --resume")
+            raise CheckpointError(
+                path, f"its training is not complete (status: {manifest['status']}); go on with train --resume"
+            )
         if manifest.get("collapsed") and not force:
             raise RefusedError(
                 path,
-                f"the generator has collapsed: its samples differ {manifest.get('diversity', 0.0):.3f} times as much as "
-                "real slices do; train longer or with other settings, or sample all the same with --force",
+                f"the generator has collapsed: its samples differ {manifest.get('diversity', 0.0):.3f} times as much "
+                "as real slices do; train longer or with other settings, or sample all the same with --force",
             )
         return cls(run, run.read_config(), manifest, choose_device(device))
 
@@ -106,8 +108,8 @@ class Generator:
     def iterate(self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0) -> Iterator[Samples]:
         """Gives samples ``start`` to ``start + count - 1`` one by one, in bounded memory.
 
-        With ``keep_best`` = 1/m, sample i is the one that the critic likes best of z number i·m to i·m + m - 1 (the 2019
-        report kept the best of 100), so that it still depends on (generator, seed, i) alone.
+        With ``keep_best`` = 1/m, sample i is the one that the critic likes best of z number i·m to i·m + m - 1, so that
+        it still depends on (generator, seed, i) alone. The 2019 report kept the best of 100.
 
         Raises:
             ConfigError: ``keep_best`` is not in (0, 1].

@@ -75,7 +75,9 @@ def train_generator(
         KeyboardInterrupt: interrupted; state saved.
     """
     if any(side % 8 for side in store.size):
-        raise DataError(store.path, f"slices of {store.size[0]}×{store.size[1]} cannot be trained on: sides must be divisible by 8")
+        raise DataError(
+            store.path, f"slices of {store.size[0]}×{store.size[1]} cannot be trained on: sides must be divisible by 8"
+        )
     if not resume and out.is_dir() and any(path.name not in (".lock", "store") for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
     with lock_folder(out), Interrupts() as interrupts:
@@ -157,7 +159,7 @@ class _Loop:
         return self._finish(steps)
 
     def _begin(self) -> int | None:
-        """Writes config and manifest, restores the last checkpoint; gives the step to go on from, None when all is done."""
+        """Writes config and manifest, restores the last checkpoint; gives the step to go on from, None at the end."""
         run, config = self.run, self.config
         checkpoint = load_latest(run.checkpoints)
         if checkpoint is not None:
@@ -175,7 +177,7 @@ class _Loop:
         return step
 
     def _require_same_run(self, manifest: dict[str, Any], config: GanConfig) -> None:
-        """Refuses to go on with other data or settings; only the number of steps may grow, and what does not change weights."""
+        """Refuses to go on with other data or settings; what does not change weights may change."""
         if manifest["training_cases"] != self.facts["training_cases"]:
             raise CheckpointError(self.run.path, "was trained on other cases than these; name another folder")
         free = {"steps", "checkpoint_every", "sample_every", "log_every", "device", "threads", "collapse_ratio"}
@@ -185,7 +187,9 @@ class _Loop:
         for part, values in before.items():
             for key, value in values.items():
                 if now[part][key] != value:
-                    raise CheckpointError(self.run.path, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}")
+                    raise CheckpointError(
+                        self.run.path, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}"
+                    )
 
     def _look(self, step: int, recorder: Recorder) -> dict[str, float]:
         """Draws the fixed samples: a picture, and the diversity watch."""
@@ -213,7 +217,8 @@ class _Loop:
         """Names the batch and leaves the last checkpoint as the run's state."""
         index = self.store.index
         slices = [
-            f"{self.store.case_of(row).id}:{index['z'][row]}" for row in dict.fromkeys(int(r) for rows in seen for r in rows)
+            f"{self.store.case_of(row).id}:{index['z'][row]}"
+            for row in dict.fromkeys(int(r) for rows in seen for r in rows)
         ]
         folders = checkpoint_folders(self.run.checkpoints)
         back_to = int(folders[-1].name.removeprefix("step-")) if folders else 0
@@ -253,5 +258,10 @@ class _Loop:
 
 
 def _as_text(figures: dict[str, float]) -> str:
-    shown = {"critic_loss": "critic", "generator_loss": "generator", "wasserstein_estimate": "W", "diversity": "diversity"}
+    shown = {
+        "critic_loss": "critic",
+        "generator_loss": "generator",
+        "wasserstein_estimate": "W",
+        "diversity": "diversity",
+    }
     return " ".join(f"{label} {figures[name]:.3g}" for name, label in shown.items() if name in figures)

@@ -19,7 +19,7 @@ def spread(images_NCHW: Tensor) -> float:
 
 
 def diversity_ratio(fake_NCHW: Tensor, real_NCHW: Tensor) -> float:
-    """Spread of the samples over that of real slices: about 1 for a healthy generator, 0 for one that makes one slice."""
+    """Spread of the samples over that of real slices: about 1 for a healthy generator, 0 for one slice repeated."""
     assert len(fake_NCHW) > 1
     assert len(real_NCHW) > 1
     real = spread(real_NCHW)

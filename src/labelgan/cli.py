@@ -111,13 +111,13 @@ def prepare(
     data: Data,
     out: Annotated[Path, typer.Argument(help="New folder of the slice store.")],
     size: Annotated[
-        str | None, typer.Option(help="Slice size in pixels, ROWS or ROWSxCOLUMNS, divisible by 8. [default: 200]")
+        str | None, typer.Option(help="Slice size in pixels, ROWS or ROWSxCOLUMNS, divisible by 8. (default: 200)")
     ] = None,
     spacing: Annotated[
-        float | None, typer.Option(help="Resample in the plane to this pixel size, mm. [default: as stored]")
+        float | None, typer.Option(help="Resample in the plane to this pixel size, mm. (default: as stored)")
     ] = None,
-    every: Annotated[int | None, typer.Option(help="Keep every K-th slice. [default: 1]")] = None,
-    brain_mask: Annotated[str | None, typer.Option(help="auto, li2018, file or deepbet. [default: auto]")] = None,
+    every: Annotated[int | None, typer.Option(help="Keep every K-th slice. (default: 1)")] = None,
+    brain_mask: Annotated[str | None, typer.Option(help="auto, li2018, file or deepbet. (default: auto)")] = None,
     n4: Annotated[bool, typer.Option("--n4", help="N4 bias field correction.")] = False,
     register_t1: Annotated[bool, typer.Option("--register-t1", help="Rigid registration of T1 to FLAIR.")] = False,
     exclude: Exclude = "",
@@ -150,11 +150,11 @@ def prepare(
 def train(
     store_or_data: Annotated[Path, typer.Argument(help="Slice store, or a cohort, which is prepared first.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
-    model: Annotated[str | None, typer.Option(help="gan, dcgan, wgan, wgan-gp or r3gan. [default: r3gan]")] = None,
+    model: Annotated[str | None, typer.Option(help="gan, dcgan, wgan, wgan-gp or r3gan. (default: r3gan)")] = None,
     preset: Annotated[str | None, typer.Option(help="laptop (small networks), uned2019 (wgan-gp only).")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Generator steps. [default: 5000]")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. [default: 0]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. [default: auto]")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Generator steps. (default: 5000)")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     exclude: Exclude = "",
     settings: Settings = None,

@@ -81,7 +81,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
                 preset="laptop" if from_scratch else None,
                 steps=steps,
                 start_from=None if from_scratch else api.PHANTOM_GENERATOR,
-                settings=("train.sample_every=100", "train.checkpoint_every=100"),
+                settings=("train.sample_every=100", "train.checkpoint_every=100", "train.threads=0"),
                 report=progress,
             )
         return f"{result.steps} steps; samples are {result.diversity:.2f} times as diverse as real slices"

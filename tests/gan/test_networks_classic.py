@@ -66,6 +66,6 @@ def test_batch_norm_is_where_the_papers_have_it(critic, layers):
 def test_dcgan_weights_start_as_the_paper_says():
     torch.manual_seed(0)
     module = NETWORKS["dcgan"].critic(NetworkConfig(width=32, max_width=64), 3, (64, 64))
-    weights = torch.cat([layer.weight.flatten() for layer in module.modules() if isinstance(layer, nn.Conv2d)])
+    weights = torch.cat([layer.weight.detach().flatten() for layer in module.modules() if isinstance(layer, nn.Conv2d)])
     assert float(weights.std()) == pytest.approx(0.02, rel=0.02)
     assert float(weights.mean()) == pytest.approx(0, abs=2e-4)

@@ -41,7 +41,7 @@ def test_there_is_no_normalisation_and_as_many_blocks_as_asked(network):
 def test_fixup_scales_a_branch_by_the_number_of_blocks():
     def first_std(total: int) -> float:
         torch.manual_seed(0)
-        return float(ResidualBlock(64, NetworkConfig(), total).widen.weight.std())
+        return float(ResidualBlock(64, NetworkConfig(), total).widen.weight.detach().std())
 
     assert first_std(16) / first_std(1) == pytest.approx(16 ** (-1 / 4), rel=1e-3)
 

@@ -179,9 +179,9 @@ def test_a_checkpoint_of_another_network_is_refused_by_name():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match="network.family: unknown 'nope'; one of r3gan"):
+    with pytest.raises(ConfigError, match=r"network\.family: unknown 'nope'; one of r3gan"):
         trainer_of(tiny_config("r3gan", "network.family=nope"))
-    with pytest.raises(ConfigError, match="objective.name: unknown 'nope'; one of gan"):
+    with pytest.raises(ConfigError, match=r"objective\.name: unknown 'nope'; one of gan"):
         trainer_of(tiny_config("r3gan", "objective.name=nope"))
 
 

@@ -36,11 +36,11 @@ class Config(BaseModel):
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(path, f"cannot be read as TOML: {error}") from None
-        return cls.build(values, path)
+        return cls.build(_with_null(values), path)
 
     def to_toml(self) -> str:
-        """Renders as TOML; settings that are None are left out (TOML has no null) and read back as None."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+        """Renders as TOML, which has no null: None is left out where it is the default, and written as "none" elsewhere."""
+        return tomli_w.dumps(_without_null(self, self.model_dump(mode="json")))
 
     def with_settings(self, settings: list[str]) -> Self:
         """Applies ``a.b=value`` settings, values read as TOML; raises ConfigError for an unknown key, by name."""
@@ -57,6 +57,24 @@ class Config(BaseModel):
                 raise ConfigError(f"--set {setting}", f"unknown setting '{key.strip()}'")
             node[last] = _toml_value(text.strip())
         return self.build(values, "--set")
+
+
+def _without_null(config: Config, values: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for key, value in values.items():
+        inner = getattr(config, key)
+        if isinstance(inner, Config):
+            kept[key] = _without_null(inner, value)
+        elif value is not None:
+            kept[key] = value
+        elif type(config).model_fields[key].default is not None:
+            kept[key] = "none"
+    return kept
+
+
+def _with_null(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {key: None if value == "none" else value for key, value in values.items()}
+    return {key: _with_null(value) if isinstance(value, dict) else value for key, value in plain.items()}
 
 
 def _toml_value(text: str) -> Any:

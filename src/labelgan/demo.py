@@ -12,7 +12,7 @@ from labelgan.errors import DataError
 from labelgan.progress import Progress
 from labelgan.provenance import provenance
 
-PATIENTS, SEED, SAMPLES, PICTURED = 6, 0, 48, 12
+PATIENTS, SEED, SAMPLES, PICTURED = 6, 1, 48, 12
 SIZE, SPACING_MM, EVERY = 64, 3.2, 2
 
 

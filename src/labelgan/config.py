@@ -39,7 +39,7 @@ class Config(BaseModel):
         return cls.build(_with_null(values), path)
 
     def to_toml(self) -> str:
-        """Renders as TOML, which has no null: None is left out where it is the default, and written as "none" elsewhere."""
+        """Renders as TOML, which has no null: None is left out where it is the default, else written as "none"."""
         return tomli_w.dumps(_without_null(self, self.model_dump(mode="json")))
 
     def with_settings(self, settings: list[str]) -> Self:

@@ -138,11 +138,12 @@ def train(
         seed: of every random stream.
         settings: ``"a.b=value"``, as ``--set`` takes them.
         exclude: case or patient ids that the generator must never see.
-        resume: go on from the last checkpoint of ``out``, if there is one, with its settings.
+        resume: go on from the last checkpoint of ``out``, if there is one, with its settings and exclusions.
         start_from: run folder to fine-tune, or ``"phantom"`` for the generator that comes with the package.
         report: called after every step.
         prepare_report: called after every case that is prepared.
     """
+    from labelgan.gan.run_folder import RunFolder
     from labelgan.gan.train import train_generator
 
     out = Path(out)
@@ -153,6 +154,8 @@ def train(
     all_settings = [*settings, *(f"{key}={value}" for key, value in named.items() if value is not None)]
     going_on = out if resume and (out / "config.toml").is_file() else None
     config = training_config(model=model, preset=preset, settings=all_settings, resume_from=going_on, start_from=parent)
+    if going_on and not exclude and (out / "manifest.json").is_file():
+        exclude = RunFolder(out).read_manifest().get("excluded", [])
     store = _open_store(Path(store_or_data), out, resume, prepare_report)
     return train_generator(store, out, config, exclude=exclude, resume=resume, start_from=parent, report=report)
 

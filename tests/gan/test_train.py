@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import random
 import shutil
@@ -182,6 +183,25 @@ def test_a_parent_of_other_channels_or_networks_is_refused(phantom_store, tiny_r
         train_generator(phantom_store, tmp_path / "b", tiny_config(), start_from=parent)
 
 
+def test_a_fine_tuning_killed_before_its_first_checkpoint_wants_its_parent_again(phantom_store, tiny_run, tmp_path):
+    out = tmp_path / "run"
+    config = tiny_config("r3gan", "train.checkpoint_every=100")
+
+    class KilledError(Exception):
+        pass
+
+    def die(done: int, total: int, text: str) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        train_generator(phantom_store, out, config, start_from=tiny_run, report=die)
+    with pytest.raises(CheckpointError, match=r"run: has no checkpoint yet; name the run it starts from again"):
+        train_generator(phantom_store, out, config, resume=True)
+    resumed = train_generator(phantom_store, out, config, resume=True, start_from=tiny_run).run
+    straight = train_generator(phantom_store, tmp_path / "straight", config, start_from=tiny_run).run
+    assert weights(resumed) == weights(straight)
+
+
 # The diversity watch
 
 
@@ -320,12 +340,11 @@ def test_a_folder_with_something_in_it_is_refused_without_resume(phantom_store, 
     assert folder_bytes(tiny_run) == before
 
 
-def test_slices_that_do_not_divide_by_eight_are_refused(phantom_cohort, tmp_path):
-    from labelgan.api import prepare
-
-    store = prepare(phantom_cohort, tmp_path / "store", size=(36, 32), spacing_mm=6.0)
+def test_slices_that_do_not_divide_by_eight_are_refused(phantom_store, tmp_path):
+    odd = dataclasses.replace(phantom_store, manifest=phantom_store.manifest.model_copy(update={"size": (36, 32)}))
     with pytest.raises(DataError, match=r"store: slices of 36×32 cannot be trained on: sides must be divisible by 8"):
-        train_generator(store, tmp_path / "run", tiny_config())
+        train_generator(odd, tmp_path / "run", tiny_config())
+    assert not (tmp_path / "run").exists()
 
 
 # When losses explode

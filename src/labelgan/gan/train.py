@@ -162,11 +162,16 @@ class _Loop:
         """Writes config and manifest, restores the last checkpoint; gives the step to go on from, None at the end."""
         run, config = self.run, self.config
         checkpoint = load_latest(run.checkpoints)
+        manifest = run.read_manifest() if run.manifest.is_file() else {}
         if checkpoint is not None:
-            self._require_same_run(run.read_manifest(), run.read_config())
+            self._require_same_run(manifest, run.read_config())
+            # What the parent of a fine-tuned run saw stays known, whether or not it is named again.
+            self.facts |= {key: manifest[key] for key in ("inherited_cases", "started_from") if key in manifest}
             if checkpoint.step > config.train.steps:
                 raise ConfigError("--steps", f"the run has already made {checkpoint.step} steps")
             self.trainer.restore(checkpoint)
+        elif "started_from" in manifest and "started_from" not in self.facts:
+            raise CheckpointError(run.path, "has no checkpoint yet; name the run it starts from again (--start-from)")
         for stale in run.checkpoints.glob(".*.tmp"):
             shutil.rmtree(stale)
         write_text_atomic(run.config, config.to_toml())

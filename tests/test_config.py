@@ -9,9 +9,10 @@ from labelgan.config import CheckConfig, PrepareConfig
 from labelgan.errors import ConfigError
 
 finite = st.floats(1e-6, 1e6)
+sides = st.integers(1, 64).map(lambda eighth: 8 * eighth)
 prepare_configs = st.builds(
     PrepareConfig,
-    size=st.tuples(st.integers(8, 512), st.integers(8, 512)),
+    size=st.tuples(sides, sides),
     spacing_mm=st.none() | finite,
     every=st.integers(1, 50),
     brain_mask=st.sampled_from(["auto", "li2018", "file", "deepbet"]),
@@ -50,6 +51,9 @@ def test_unknown_keys_are_named(tmp_path):
     [
         ({"every": 0}, r"setting 'every': .* \(got 0\)"),
         ({"size": (64,)}, r"setting 'size\.1': .*"),
+        ({"size": (64, 30)}, r"setting 'size\.1': .*multiple of 8 \(got 30\)"),
+        ({"size": (0, 64)}, r"setting 'size\.0': .* \(got 0\)"),
+        ({"size": (-8, 64)}, r"setting 'size\.0': .* \(got -8\)"),
         ({"spacing_mm": -1.0}, r"setting 'spacing_mm': .* \(got -1\.0\)"),
         ({"brain_mask": "mine"}, r"setting 'brain_mask': .*'deepbet' \(got 'mine'\)"),
     ],

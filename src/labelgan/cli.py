@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -248,42 +249,44 @@ def main() -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Runs a command line and gives its exit code."""
-    debug = "--debug" in arguments
     try:
         return app(arguments, prog_name="labelgan", standalone_mode=False) or EXIT_DONE
-    except LabelganError as error:
-        if debug:
-            raise
-        _say(f"error: {error}")
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_DONE
     except Exception as error:
-        if debug:
-            raise
-        # Usage errors of typer, whichever release of it, know how to put themselves into words.
-        words = getattr(error, "format_message", None)
-        if callable(words):
-            _say(f"error: {_usage_words(error, str(words()))}")
-            return EXIT_USAGE
-        _say(
-            f"error: {type(error).__name__}: {' '.join(str(error).split())} (a fault of labelgan; --debug shows where)"
-        )
-        return EXIT_PROBLEMS
+        if "--debug" in arguments:
+            traceback.print_exc()
+        line, code = _told(error)
+        if line:
+            _say(f"error: {line}")
+        return code
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Gives the line that tells an error, and its exit code."""
+    if isinstance(error, LabelganError):
+        return str(error), error.exit_code
+    # Usage errors of typer, whichever release of it, know how to put themselves into words.
+    words = getattr(error, "format_message", None)
+    if callable(words):
+        return _usage_words(error, str(words())), EXIT_USAGE
+    reason = " ".join(str(error).split())
+    return f"{type(error).__name__}: {reason} (a fault of labelgan; --debug shows where)", EXIT_PROBLEMS
 
 
 def _usage_words(error: Exception, message: str) -> str:
-    """Puts the option or command first, as in every other error."""
-    option = getattr(error, "option_name", None)
-    message = " ".join(message.split())
+    """Puts the option or command first, as in every other error; no words where the help was shown instead."""
+    names = getattr(getattr(error, "param", None), "opts", None) or [None]
+    option = getattr(error, "option_name", None) or names[0]
+    message = " ".join(message.split()).removeprefix(f"Invalid value for '{option}': ")
     if option:
         close = getattr(error, "possibilities", None)
         hint = f"; did you mean {' or '.join(sorted(close))}?" if close else ""
         return f"{option}: no such option{hint}" if "o such option" in message else f"{option}: {message}"
-    return message if message.startswith("--") else f"labelgan: {message}"
+    return f"labelgan: {message}" if message else ""
 
 
 if __name__ == "__main__":

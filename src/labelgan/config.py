@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -98,10 +98,13 @@ class CheckConfig(Config):
     )
 
 
+Side = Annotated[int, Field(ge=8, multiple_of=8)]
+
+
 class PrepareConfig(Config):
     """Settings of ``labelgan prepare``."""
 
-    size: tuple[int, int] = Field(
+    size: tuple[Side, Side] = Field(
         default=(200, 200), description="rows and columns of a store slice, pixels; divisible by 8"
     )
     spacing_mm: float | None = Field(

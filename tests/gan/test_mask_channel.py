@@ -38,8 +38,11 @@ def test_decoding_gives_the_mask_back(encoding, mask, reach):
 
 def euclidean(mask: np.ndarray) -> np.ndarray:
     """Distance to the nearest True pixel by SciPy, slice by slice; infinite where a slice has none."""
-    planes = [ndimage.distance_transform_edt(~plane) if plane.any() else np.full(plane.shape, np.inf) for plane in mask]
-    return np.stack(planes)
+    distances = np.full(mask.shape, np.inf)
+    for distance, plane in zip(distances, mask, strict=True):
+        if plane.any():
+            ndimage.distance_transform_edt(~plane, distances=distance)
+    return distances
 
 
 @given(mask=masks, reach=reaches)

@@ -19,7 +19,7 @@ import labelgan
 # neighbours too; never upwards, and gan, audit and seg never from each other.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "files", "config", "config_gan", "rng", "provenance", "interrupts", "progress"}),
-    frozenset({"data", "metrics", "metrics_pair", "checkpoint"}),
+    frozenset({"data", "metrics", "metrics_pair", "scoring", "scoring_match", "scoring_report", "checkpoint"}),
     frozenset({"gan", "audit", "seg", "report"}),
     frozenset({"study"}),
     frozenset({"api"}),

@@ -1,6 +1,6 @@
 """LabelGAN: from a few annotated scans to labelled synthetic images, and an honest verdict on whether they help.
 
-The verbs of the command line are functions here: `check`, `phantom`, `prepare`, `train`, `sample`.
+The verbs of the command line are functions here: `check`, `phantom`, `prepare`, `train`, `sample`, `score`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from labelgan.api import check, phantom, prepare, sample, train
+    from labelgan.api import check, phantom, prepare, sample, score, train
     from labelgan.data.case import Case, Cohort
     from labelgan.data.layouts import read_cohort
     from labelgan.data.store import SliceStore
@@ -24,6 +24,7 @@ _PLACES = {
     "phantom": "labelgan.api",
     "prepare": "labelgan.api",
     "sample": "labelgan.api",
+    "score": "labelgan.api",
     "train": "labelgan.api",
     "Case": "labelgan.data.case",
     "Cohort": "labelgan.data.case",
@@ -45,6 +46,7 @@ __all__ = [
     "prepare",
     "read_cohort",
     "sample",
+    "score",
     "train",
 ]
 

@@ -1,4 +1,4 @@
-"""The package's verbs, as the command line has them: check, phantom, prepare, train, sample.
+"""The package's verbs, as the command line has them: check, phantom, prepare, train, sample, score.
 
 Example:
     From a folder of annotated scans to labelled synthetic slices:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from labelgan.data.problems import CheckReport
     from labelgan.data.store import SliceStore
     from labelgan.gan.train import TrainingResult
+    from labelgan.scoring_report import ScoreReport
 
 Report = Callable[[int, int, str], None]
 
@@ -194,3 +195,17 @@ def sample(
     return sample_cohort(
         run, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force, report=report
     )
+
+
+def score(
+    reference: str | Path,
+    prediction: str | Path,
+    *,
+    resample: bool = False,
+    layout: str | None = None,
+    report: Report | None = None,
+) -> ScoreReport:
+    """Scores predicted masks as the WMH Segmentation Challenge does; see `scoring.score_paths`."""
+    from labelgan.scoring import score_paths
+
+    return score_paths(Path(reference), Path(prediction), resample=resample, layout=layout, progress=report)

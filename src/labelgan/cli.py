@@ -224,6 +224,47 @@ def sample(
     typer.echo(f"{num} synthetic slices in {out}")
 
 
+@app.command()
+def score(
+    reference: Annotated[Path, typer.Argument(help="Reference mask, or a cohort, or a folder of masks.")],
+    prediction: Annotated[
+        Path, typer.Argument(help="Predicted mask, or a folder of CASE/result.nii.gz or CASE.nii.gz.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", dir_okay=False, help="Write a line per case.")
+    ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring predictions on another grid to the reference's, nearest voxel.")
+    ] = False,
+    layout: Annotated[str | None, typer.Option(help="Read the reference as this layout instead of looking.")] = None,
+) -> None:
+    """Score predicted masks by the five metrics of the WMH challenge. Exit code 2 when a case cannot be scored."""
+    from labelgan import api
+    from labelgan.files import write_text_atomic
+    from labelgan.progress import Progress
+
+    with Progress("score", "case") as progress:
+        report = api.score(reference, prediction, resample=resample, layout=layout, report=progress)
+    if csv is not None:
+        write_text_atomic(csv, report.to_csv())
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
+    elif report.rows:
+        from labelgan.tables import print_scores
+
+        print_scores(report)
+    for note in report.notes:
+        _say(f"warning: {note}")
+    if report.missing:
+        _say(f"warning: {len(report.missing)} cases have no prediction: {', '.join(report.missing)}")
+    if report.extra:
+        _say(f"warning: {len(report.extra)} files belong to no case: {', '.join(map(str, report.extra))}")
+    for case, error in report.failures:
+        _say(f"error: {error} (case {case})")
+    raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 

@@ -6,7 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from labelgan.data.problems import CheckReport
+    from labelgan.metrics import Metric
+    from labelgan.scoring_report import ScoreReport
 
 
 def print_check(report: CheckReport) -> None:
@@ -44,3 +48,68 @@ def print_check(report: CheckReport) -> None:
         row = [entry["severity"], entry["case"] or "-", entry["file"] or "-", entry["reason"]]
         table.add_row(*(escape(str(cell)) for cell in row), style=style)
     console.print(table)
+
+
+def print_scores(report: ScoreReport) -> None:
+    """Prints the scores of two files, or of every case with the summaries overall and by site."""
+    from rich.console import Console
+
+    from labelgan.scoring_report import UNDEFINED_POLICY
+
+    console = Console(highlight=False)
+    console.print(_case_table(report))
+    if not report.single:
+        console.print(_summary_table(report))
+    if any(summary.undefined for summary in report.summary().values()):
+        console.print("- is undefined, as a mask is empty" if report.single else f"- is undefined: {UNDEFINED_POLICY}")
+
+
+def _case_table(report: ScoreReport) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from labelgan.metrics import METRICS
+
+    table = Table()
+    if not report.single:
+        table.add_column("case")
+        table.add_column("site")
+    for metric in METRICS.values():
+        table.add_column(_heading(metric), justify="right")
+    for row in report.rows:
+        who = [] if report.single else [escape(row.case), escape(row.site or "-")]
+        table.add_row(*who, *(_number(row.scores[name]) for name in METRICS))
+    return table
+
+
+def _summary_table(report: ScoreReport) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from labelgan.metrics import METRICS
+
+    table = Table("cases", "metric")
+    for heading in ("mean", "sd", "median", "undefined"):
+        table.add_column(heading, justify="right")
+    sites = report.sites if {row.site for row in report.rows} != set(report.sites[:1]) else ()
+    groups: list[tuple[str, str | None]] = [("all", None), *((site, site) for site in sites)]
+    for title, site in groups:
+        summary = report.summary(site)
+        count = sum(site in (None, row.site) for row in report.rows)
+        for number, (name, one) in enumerate(summary.items()):
+            group = escape(f"{title} ({count})") if number == 0 else ""
+            values = [_number(value) for value in (one.mean, one.sd, one.median)]
+            table.add_row(group, _heading(METRICS[name]), *values, str(one.undefined))
+        table.add_section()
+    return table
+
+
+def _heading(metric: Metric) -> str:
+    arrow = "↑" if metric.better == "higher" else "↓"
+    return f"{metric.title}, {metric.unit} {arrow}" if metric.unit else f"{metric.title} {arrow}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -65,8 +65,8 @@ def test_sampling_does_not_hang_on_torchs_own_randomness_or_move_it(generator):
 
 
 def test_seeds_and_indices_give_different_slices(generator):
-    images = np.concatenate([generator.sample(4, seed=seed).images_NCHW for seed in (0, 1)])
-    assert len(np.unique(images.reshape(8, -1), axis=0)) == 8
+    images = np.concatenate([generator.sample(3 * BLOCK, seed=seed).images_NCHW for seed in (0, 1)])
+    assert len(np.unique(images.reshape(6 * BLOCK, -1), axis=0)) == 6 * BLOCK
 
 
 def test_keep_best_takes_the_critics_choice_of_every_group(generator, tiny_run):

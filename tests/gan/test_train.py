@@ -435,7 +435,7 @@ def test_killed_again_and_again_it_ends_at_the_same_bytes(phantom_store, uninter
     out, chance, kills = tmp_path / "run", random.Random(0), 0
     for steps in (0, 1, 9, 17):
         process = start_and_wait(command(phantom_store, out, "--resume"), out, steps)
-        time.sleep(chance.uniform(0.0, 0.15))
+        time.sleep(chance.uniform(0.0, 0.04))
         process.kill()
         process.communicate(timeout=60)
         kills += process.returncode == -signal.SIGKILL

@@ -71,6 +71,10 @@ class R3ganGenerator(nn.Module):
             nn.Sequential(*(ResidualBlock(width, config, total) for _ in range(config.blocks))) for width in widths
         )
         self.paint = _conv(widths[-1], channels * config.patch**2)
+        # The pixels of a patch start equal, or the first samples are a checkerboard (Aitken et al. 2017).
+        with torch.no_grad():
+            weights = self.paint.weight.unflatten(0, (channels, config.patch**2))
+            weights.copy_(weights[:, :1].expand_as(weights).clone())
 
     def forward(self, z_NZ: Tensor) -> Tensor:
         """Maps (N, Z) to (N, C, H, W) in (-1, 1)."""

@@ -24,7 +24,7 @@ def main() -> None:
     """Makes phantoms, store and generator, and copies what the package ships."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("runs/phantom64"))
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     cohort, store, run = arguments.work / "phantom", arguments.work / "store", arguments.work / "run"

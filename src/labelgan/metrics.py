@@ -4,9 +4,9 @@ Kuijf et al., "Standardized assessment of automatic segmentation of white matter
 2556-2568. Other libraries' HD95 is another number: here the surface is found slice by slice, and the two directed
 percentiles are not pooled.
 
-A metric that an empty mask leaves undefined is None, never NaN and never a made-up number. Where the public scorer
-stumbles over the type of a file, the definition holds: it cuts its thresholds to the file's type, so that 255 of an
-8-bit prediction is lost there, and counts here.
+A metric that an empty mask leaves undefined is None, never NaN and never a made-up number; so is HD95 where a mask has
+no surface, as one that fills its slices. Where the public scorer stumbles over the type of a file, the definition
+holds: it cuts its thresholds to the file's type, so that 255 of an 8-bit prediction is lost there, and counts here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _dsc(pair: MaskPair) -> float | None:
 
 def _hd95(pair: MaskPair) -> float | None:
     """The larger of the two directed 95th percentiles of surface distance, mm."""
-    if not (pair.reference_voxels and pair.predicted_voxels):
+    if not all(edge.any() for edge in pair.surfaces):
         return None
     return max(float(np.percentile(distances, 95)) for distances in pair.distances_mm)
 

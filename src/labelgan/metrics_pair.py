@@ -100,17 +100,18 @@ class MaskPair:
         return _touched(self.prediction, self.overlap)
 
     @cached_property
+    def surfaces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Boundary voxels of reference and prediction; none where a mask is empty or fills all the slices it is in."""
+        return surface(self.reference, self.slice_axis), surface(self.prediction, self.slice_axis)
+
+    @cached_property
     def distances_mm(self) -> tuple[np.ndarray, np.ndarray]:
         """From every surface voxel of one mask to the nearest of the other's: (reference to prediction, and back).
 
-        Both masks must hold a lesion.
+        Both masks must have a surface.
         """
-        reference = surface(self.reference, self.slice_axis)
-        prediction = surface(self.prediction, self.slice_axis)
-        return (
-            _nearest_mm(reference, prediction, self.axes_mm),
-            _nearest_mm(prediction, reference, self.axes_mm),
-        )
+        reference, prediction = self.surfaces
+        return _nearest_mm(reference, prediction, self.axes_mm), _nearest_mm(prediction, reference, self.axes_mm)
 
 
 def surface(mask: np.ndarray, slice_axis: int) -> np.ndarray:

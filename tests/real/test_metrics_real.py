@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelgan.data.case import Volume
+from labelgan.data.itk import to_itk
+from labelgan.data.layouts import read_cohort
+from labelgan.metrics import METRICS, score_masks
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+BENCH = Path(__file__).parents[2] / "bench"
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
+]
+
+
+@pytest.mark.parametrize("name", ["ms3seg-wmh", "open-ms-bids", "Dataset501_LGG"])
+def test_real_masks_score_as_through_the_filters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions are the reference moved by a voxel and thinned out, and another patient's mask where grids agree."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    sys.modules.pop("metrics", None)
+    from metrics import score_with_filters  # type: ignore[import-not-found]
+
+    masks = [case.load_mask() for case in read_cohort(DATA / name).cases[:3]]
+    for number, volume in enumerate(masks):
+        assert volume is not None
+        moved = np.roll(volume.data, (1, 2), axis=(0, 1))
+        moved[::5] = 0
+        predictions = [moved]
+        other = masks[number - 1]
+        if other is not None and other.data.shape == volume.data.shape:
+            predictions.append(other.data)
+        image = to_itk(Volume(volume.data.astype(np.float32), volume.affine))
+        for prediction in predictions:
+            scores = score_masks(volume.data, prediction, affine=volume.affine)
+            expected = score_with_filters(image, to_itk(Volume(prediction, volume.affine)))
+            for metric in METRICS:
+                tolerance = {"abs": 1e-6, "rel": 0} if metric == "hd95_mm" else {"rel": 1e-9, "abs": 0}
+                assert scores[metric] == pytest.approx(expected[metric], **tolerance), (name, number, metric)

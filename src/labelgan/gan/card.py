@@ -17,6 +17,8 @@ def generator_card(manifest: Mapping[str, Any], config: GanConfig) -> str:
     height, width = manifest["size"]
     thickness, row, column = manifest["spacing_mm"]
     parameters = manifest["parameters"]
+    inherited = {case["patient"] for case in manifest.get("inherited_cases", [])}
+    seen_before = f", after those of {len(inherited)} patients that its parent saw" if inherited else ""
     state = "collapsed: do not use" if manifest["collapsed"] else "passes the diversity watch"
     return f"""---
 license: other
@@ -32,7 +34,7 @@ A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {hei
 
 - **Not for diagnosis.** It shows no patient and knows no anatomy beyond its training slices.
 - **Licence**: fill in; it follows from the training data's.
-- **Trained on** {slices} slices of {len(patients)} patients. A generator of few patients may repeat them:
+- **Trained on** {slices} slices of {len(patients)} patients{seen_before}. A generator of few patients may repeat them:
   audit it before sharing.
 - **Game**: {config.objective.name} ({OBJECTIVES[config.objective.name].source}).
 - **Networks**: {config.network.family}, {NETWORKS[config.network.family].description};

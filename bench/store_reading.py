@@ -44,6 +44,7 @@ def make_store(folder: Path, slices: int, size: int = 200) -> SliceStore:
         count=rows,
         pixel_mm=(1, 1),
         slice_mm=3,
+        lesion_voxels_cropped=0,
         hashes=dict.fromkeys(channels, "sha256:0"),
         intensity=dict.fromkeys(channels, Intensity(mean=0, sd=1)),
         geometry=SliceGeometry.of((size, size, rows), np.eye(4), (size, size)),

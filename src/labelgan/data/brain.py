@@ -6,16 +6,15 @@ A method takes the case's images turned to [z, y, x] and gives one boolean mask.
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from labelgan.config import PrepareConfig
+from labelgan.data.brain_search import fill_holes, find_brain
 from labelgan.data.case import Case
 from labelgan.data.geometry import SliceGeometry
 from labelgan.errors import ConfigError, DataError
@@ -63,42 +62,8 @@ def brain_mask(task: BrainTask) -> np.ndarray:
 
 
 def auto_mask(task: BrainTask) -> np.ndarray:
-    """Finds the brain in the first channel by shape and relative brightness; see `find_brain`."""
+    """Finds the brain in the first channel by shape and relative brightness; see `brain_search.find_brain`."""
     return find_brain(task.first)
-
-
-def find_brain(image_ZYX: np.ndarray) -> np.ndarray:
-    """Scale-free brain mask of one volume."""
-    from scipy import ndimage
-
-    head = image_ZYX > otsu_threshold(image_ZYX)
-    labels, count = cast(tuple[np.ndarray, int], ndimage.label(head))
-    if count == 0:
-        return image_ZYX > image_ZYX.min()
-    largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return fill_holes(largest)
-
-
-def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
-    """Otsu's threshold (1979): the split that leaves the least variance within the two classes."""
-    low, high = np.percentile(values, (0.0, 99.5))
-    if high <= low:
-        return float(low)
-    counts, edges = np.histogram(values, bins=bins, range=(low, high))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    return float(edges[1 + np.nanargmax(between)])
-
-
-def fill_holes(mask_ZYX: np.ndarray) -> np.ndarray:
-    """Fills the holes of each axial slice by itself."""
-    from scipy import ndimage
-
-    return np.stack([np.asarray(ndimage.binary_fill_holes(plane)) for plane in mask_ZYX])
 
 
 def li2018_mask(task: BrainTask) -> np.ndarray:
@@ -127,19 +92,24 @@ def file_mask(task: BrainTask) -> np.ndarray:
 
 def deepbet_mask(task: BrainTask) -> np.ndarray:
     """The brain that deepbet finds, on T1 where present: Fisch et al., Human Brain Mapping 45 (2024) e26540."""
-    if importlib.util.find_spec("deepbet") is None:
-        raise ConfigError("brain_mask=deepbet", "the deepbet package is missing: pip install 'labelgan[bet]'")
-    import nibabel
-    from deepbet import run_bet  # pyright: ignore[reportMissingImports]
+    try:
+        from deepbet import run_bet  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        missing = f"the deepbet package cannot be used ({error}): pip install 'labelgan[bet]'"
+        raise ConfigError("brain_mask=deepbet", missing) from None
+    from nibabel import nifti1
 
-    image = task.images.get("T1", task.first)
-    native = task.geometry.from_axial(image).astype(np.float32)
+    native = task.geometry.from_axial(task.images.get("T1", task.first)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "image.nii.gz"), Path(folder, "mask.nii.gz")
-        nibabel.save(nibabel.Nifti1Image(native, np.asarray(task.geometry.native_affine)), source)
-        run_bet([str(source)], mask_paths=[str(target)], no_gpu=True)
-        mask = np.asarray(nibabel.load(target).dataobj) > 0  # pyright: ignore[reportAttributeAccessIssue]
-    return task.geometry.to_axial(mask)
+        nifti1.save(nifti1.Nifti1Image(native, np.asarray(task.geometry.native_affine)), source)
+        try:
+            run_bet([str(source)], mask_paths=[str(target)], no_gpu=True, skip_broken=False)
+            image = nifti1.load(target)
+            mask = np.asarray(image.dataobj) > 0
+        except Exception as error:  # a foreign package: whatever it raises is about this case
+            raise DataError(task.case.id, f"deepbet failed: {type(error).__name__}: {error}") from error
+    return SliceGeometry.of(mask.shape, np.asarray(image.affine), task.config.size).to_axial(mask)
 
 
 BRAIN_MASKS: dict[str, Callable[[BrainTask], np.ndarray]] = {

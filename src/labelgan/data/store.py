@@ -265,12 +265,3 @@ def _open_array(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
         raise DataError(path, f"holds {found}, the manifest says {shape} {np.dtype(dtype)}")
     return array
-
-
-def __getattr__(name: str) -> Any:
-    """Offers ``prepare_store`` here too, without its imports until it is asked for."""
-    if name == "prepare_store":
-        from labelgan.data.prepare import prepare_store
-
-        return prepare_store
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from labelgan.data.case import Cohort
 from labelgan.rng import generator_for
 
 SHAPE = (6, 7, 5)
@@ -34,6 +35,17 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     image.set_qform(affine, 1)
     nib.save(image, path)
     return path
+
+
+def header_of(data: np.ndarray, **fields) -> bytes:
+    """An uncompressed NIfTI-1 of the voxels, with header fields overwritten."""
+    image = nib.Nifti1Image(data, AFFINE)
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    return bytes(content)
 
 
 def save_picture(path: Path, data: np.ndarray) -> Path:
@@ -76,3 +88,30 @@ def nnunet_cohort(root: Path, labels: dict[str, object] | None = None, ids: tupl
     }
     (root / "dataset.json").write_text(json.dumps(content))
     return root
+
+
+def bids_subject(root: Path, subject: str, session: str | None = None, mask: str | None = "label-lesion_mask") -> None:
+    """One subject, or one session of it, of a BIDS cohort; ``mask`` ends the name of its mask."""
+    name = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+    folder = Path(f"sub-{subject}", *([f"ses-{session}"] if session else []), "anat")
+    save(root / folder / f"{name}_T1w.nii.gz", voxels("T1", name))
+    save(root / folder / f"{name}_FLAIR.nii.gz", voxels("FLAIR", name))
+    if mask:
+        save(root / "derivatives" / "manual" / folder / f"{name}_{mask}.nii.gz", lesion_mask(name))
+
+
+def picture_pair(root: Path, name: str, images: str = "images", masks: str = "masks", ending: str = "png") -> None:
+    """A grey picture and its mask of 0 and 255, of one name."""
+    save_picture(root / images / f"{name}.{ending}", (voxels(name, shape=(5, 6)) % 250).astype(np.uint8))
+    save_picture(root / masks / f"{name}.{ending}", (lesion_mask(name, shape=(5, 6)) == 1).astype(np.uint8) * 255)
+
+
+def ids(cohort: Cohort) -> list[str]:
+    """The ids of a cohort's cases."""
+    return [case.id for case in cohort.cases]
+
+
+def mask_name(cohort: Cohort, index: int = 0) -> str | None:
+    """Where a case's mask lies below the cohort's root."""
+    mask = cohort.cases[index].mask
+    return None if mask is None else mask.path.relative_to(cohort.root).as_posix()

@@ -29,9 +29,11 @@ def training_curves(metrics: Path) -> bytes:
         for name in names:
             points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
             marker = "o" if len(points) < 20 else None
-            axes.plot(*zip(*points, strict=True), label=LABELS[name], color=COLOURS[name], marker=marker)
+            if points:  # a short run has no diversity yet
+                axes.plot(*zip(*points, strict=True), label=LABELS[name], color=COLOURS[name], marker=marker)
         axes.set_xlabel("step")
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})

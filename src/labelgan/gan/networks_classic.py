@@ -140,6 +140,14 @@ class DcganCriticWithoutNorm(DcganCritic):
 UNED2019_STAGES = 6
 
 
+def _init_glorot(module: nn.Module) -> None:
+    # Keras' default. Under torch's own the signal shrinks layer by layer, and all first samples are one picture.
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class Uned2019Generator(nn.Module):
     """The 2019 report's generator: dense to 4×4×2048, six 4×4 stride-2 transposed convolutions, LeakyReLU, tanh.
 
@@ -156,6 +164,7 @@ class Uned2019Generator(nn.Module):
         for wide, narrow in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers[:-1], nn.Tanh())
+        self.apply(_init_glorot)
 
     def forward(self, z_NZ: Tensor) -> Tensor:
         """Maps (N, Z) to (N, C, H, W) in (-1, 1)."""
@@ -174,6 +183,7 @@ class Uned2019Critic(nn.Module):
             layers += [nn.Conv2d(narrow, wide, 5, 2, padding=2), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.judge = nn.Linear(widths[-1] * self.grid.coarse[0] * self.grid.coarse[1], 1)
+        self.apply(_init_glorot)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Maps (N, C, H, W) to one number each, (N,)."""

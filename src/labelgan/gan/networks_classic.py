@@ -140,10 +140,16 @@ class DcganCriticWithoutNorm(DcganCritic):
 UNED2019_STAGES = 6
 
 
-def _init_glorot(module: nn.Module) -> None:
-    # Keras' default. Under torch's own the signal shrinks layer by layer, and all first samples are one picture.
+def _keep_variance(module: nn.Module) -> None:
+    # He et al. 2015. The report does not tell its initialisation; under torch's or Keras' own the signal shrinks about
+    # sixfold a layer, and all first samples are one picture.
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
+        inputs = (
+            module.in_features if isinstance(module, nn.Linear) else module.in_channels * module.kernel_size[0] ** 2
+        )
+        if isinstance(module, nn.ConvTranspose2d):
+            inputs //= module.stride[0] ** 2  # a pixel sees only every stride-th weight along both axes
+        nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / (1 + 0.2**2) / inputs))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -164,7 +170,7 @@ class Uned2019Generator(nn.Module):
         for wide, narrow in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers[:-1], nn.Tanh())
-        self.apply(_init_glorot)
+        self.apply(_keep_variance)
 
     def forward(self, z_NZ: Tensor) -> Tensor:
         """Maps (N, Z) to (N, C, H, W) in (-1, 1)."""
@@ -183,7 +189,7 @@ class Uned2019Critic(nn.Module):
             layers += [nn.Conv2d(narrow, wide, 5, 2, padding=2), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.judge = nn.Linear(widths[-1] * self.grid.coarse[0] * self.grid.coarse[1], 1)
-        self.apply(_init_glorot)
+        self.apply(_keep_variance)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Maps (N, C, H, W) to one number each, (N,)."""

@@ -1,4 +1,4 @@
-"""Imports point down only, and starting is fast: the two rules that keep the house in order."""
+"""Imports point down only, tests mirror modules, starting is fast: the rules that keep the house in order."""
 
 from __future__ import annotations
 
@@ -157,6 +157,38 @@ def test_a_sound_house_passes(tmp_path):
 def test_a_planted_violation_is_found(tmp_path, name, source, said):
     (found,) = violations(plant(tmp_path, SOUND | {name: source}))
     assert said in found
+
+
+# One test file for each module
+
+# These have their tests elsewhere: test_cli.py runs the command line as a process too.
+WITHOUT_A_TEST_FILE = {"__main__.py"}
+
+
+def without_mirror(package: Path, tests: Path) -> list[str]:
+    """Gives the modules, by their path inside the package, for which tests has no file at the same place."""
+    modules = [path.relative_to(package) for path in sorted(package.rglob("*.py")) if path.name != "__init__.py"]
+    return [
+        path.as_posix()
+        for path in modules
+        if path.as_posix() not in WITHOUT_A_TEST_FILE and not (tests / path.parent / f"test_{path.name}").is_file()
+    ]
+
+
+def test_every_module_has_its_test_file():
+    assert without_mirror(Path(labelgan.__file__).parent, Path(__file__).parent) == []
+
+
+def test_an_exception_is_a_module():
+    assert all((Path(labelgan.__file__).parent / name).is_file() for name in WITHOUT_A_TEST_FILE)
+
+
+def test_a_module_without_its_test_file_is_found(tmp_path):
+    plant(tmp_path / "package", SOUND | {"__main__.py": ""})
+    plant(tmp_path / "tests", {f"{Path(name).parent}/test_{Path(name).name}": "" for name in SOUND})
+    assert without_mirror(tmp_path / "package", tmp_path / "tests") == []
+    (tmp_path / "tests" / "gan" / "test_sample.py").rename(tmp_path / "tests" / "test_sample.py")
+    assert without_mirror(tmp_path / "package", tmp_path / "tests") == ["gan/sample.py"]
 
 
 # Starting

@@ -141,8 +141,8 @@ UNED2019_STAGES = 6
 
 
 def _keep_variance(module: nn.Module) -> None:
-    # He et al. 2015. The report does not tell its initialisation; under torch's or Keras' own the signal shrinks about
-    # sixfold a layer, and all first samples are one picture.
+    # He et al. 2015. The report does not tell its initialisation; under torch's or Keras' own the signal shrinks
+    # several-fold a layer, and all first samples are one picture.
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         inputs = (
             module.in_features if isinstance(module, nn.Linear) else module.in_channels * module.kernel_size[0] ** 2

@@ -18,7 +18,20 @@ import labelgan
 # A unit is a module or folder directly under the package. It may import from lower floors; on a shared floor from its
 # neighbours too; never upwards, and gan, audit and seg never from each other.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "files", "config", "config_gan", "rng", "provenance", "interrupts", "progress"}),
+    frozenset(
+        {
+            "errors",
+            "files",
+            "config",
+            "config_gan",
+            "config_seg",
+            "rng",
+            "device",
+            "provenance",
+            "interrupts",
+            "progress",
+        }
+    ),
     frozenset({"data", "metrics", "metrics_pair", "scoring", "scoring_match", "scoring_report", "checkpoint"}),
     frozenset({"gan", "audit", "seg", "report"}),
     frozenset({"study"}),

@@ -12,7 +12,7 @@ from labelgan.checkpoint import Checkpoint
 from labelgan.config_gan import MODELS, PRESETS, GanConfig
 from labelgan.errors import CheckpointError, ConfigError
 from labelgan.gan.objectives import OBJECTIVES
-from labelgan.gan.trainer import Trainer, build_networks, choose_device
+from labelgan.gan.trainer import Trainer, build_networks
 from labelgan.rng import generator_for
 from tiny import tiny_config
 
@@ -183,11 +183,3 @@ def test_unknown_names_are_refused():
         trainer_of(tiny_config("r3gan", "network.family=nope"))
     with pytest.raises(ConfigError, match=r"objective\.name: unknown 'nope'; one of gan"):
         trainer_of(tiny_config("r3gan", "objective.name=nope"))
-
-
-def test_devices():
-    assert choose_device("cpu").type == "cpu"
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for name in ("abacus", "cuda:99"):
-        with pytest.raises(ConfigError, match=f"--device {name}: there is no such device"):
-            choose_device(name)

@@ -20,12 +20,13 @@ from labelgan.checkpoint import load_tensors, load_weights
 from labelgan.config_gan import GanConfig
 from labelgan.data.export import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.preprocess import from_unit
+from labelgan.device import choose_device
 from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
 from labelgan.files import sha256_file
 from labelgan.gan.latent import sample_latents
 from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.run_folder import RunFolder
-from labelgan.gan.trainer import build_networks, choose_device
+from labelgan.gan.trainer import build_networks
 from labelgan.provenance import provenance
 
 BLOCK = 8

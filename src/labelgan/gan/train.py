@@ -16,6 +16,7 @@ import torch
 from labelgan.checkpoint import checkpoint_folders, load_latest, load_tensors, save_checkpoint, save_tensors
 from labelgan.config_gan import GanConfig
 from labelgan.data.store import SliceStore
+from labelgan.device import choose_device
 from labelgan.errors import CheckpointError, ConfigError, DataError, TrainingError
 from labelgan.files import lock_folder, write_json_atomic, write_text_atomic
 from labelgan.gan.batches import BatchSource, training_rows
@@ -25,7 +26,7 @@ from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.networks import parameter_count
 from labelgan.gan.recorder import Recorder
 from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
-from labelgan.gan.trainer import Trainer, choose_device
+from labelgan.gan.trainer import Trainer
 from labelgan.gan.watch import diversity_ratio, lesion_rate
 from labelgan.interrupts import Interrupts
 from labelgan.rng import generator_for, make_deterministic

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from labelgan.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
 from labelgan.config_gan import GanConfig
+from labelgan.device import autocast
 from labelgan.errors import ConfigError
 from labelgan.gan.augment import augment
 from labelgan.gan.latent import batch_latents
@@ -29,18 +30,6 @@ def build_networks(config: GanConfig, channels: int, size: tuple[int, int]) -> t
     family = NETWORKS[config.network.family]
     reseed_torch(config.train.seed, "initial weights")
     return family.generator(config.network, channels, size), family.critic(config.network, channels, size)
-
-
-def choose_device(name: str) -> torch.device:
-    """Resolves ``auto`` to a GPU where there is one; raises ConfigError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError):
-        raise ConfigError(f"--device {name}", "there is no such device on this machine") from None
-    return device
 
 
 class Trainer:
@@ -73,10 +62,7 @@ class Trainer:
         return torch.optim.SGD(module.parameters(), lr=lr, momentum=settings.momentum)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        precision = self.config.train.precision
-        if self.device.type == "cuda" and precision in ("auto", "bf16"):
-            return torch.autocast("cuda", torch.bfloat16)
-        return contextlib.nullcontext()
+        return autocast(self.device, self.config.train.precision)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
         """Plays one round: the critic's turns, then the generator's.

@@ -1,0 +1,108 @@
+"""Settings of the segmenters: one frozen model per part, and what each named network changes in it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from labelgan.config import Config
+from labelgan.errors import ConfigError
+
+
+class SegNetworkConfig(Config):
+    """One member's network."""
+
+    name: str = Field(default="li2018", description="key of seg.networks.SEGMENTERS")
+    width: int = Field(
+        default=64, ge=4, le=512, description="channels at the finest stage; the others keep their ratio to it"
+    )
+    norm: Literal["batch", "instance"] | None = Field(
+        default=None, description="normalisation after each convolution; li2018 was published without"
+    )
+
+
+class SegAugmentConfig(Config):
+    """What is done to a slice and its mask together, drawn anew each time a slice is shown."""
+
+    flip: float = Field(default=0.5, ge=0, le=1, description="chance of a left-right flip")
+    rotate: float = Field(default=15.0, ge=0, le=180, description="largest rotation, degrees")
+    shear: float = Field(default=0.1, ge=0, lt=1, description="largest shear of columns along rows, pixels a pixel")
+    zoom: tuple[float, float] = Field(default=(0.9, 1.1), description="smallest and largest magnification")
+
+    @model_validator(mode="after")
+    def _zoom_in_order(self) -> Self:
+        if not 0.1 <= self.zoom[0] <= self.zoom[1] <= 10:
+            raise ValueError("zoom is a smallest and a largest magnification between 0.1 and 10")
+        return self
+
+
+class SegTrainConfig(Config):
+    """The training of the members."""
+
+    members: int = Field(default=3, ge=1, le=64, description="networks, each with a seed of its own")
+    epochs: int = Field(default=50, ge=1, description="times that every real slice is shown, where steps is none")
+    steps: int | None = Field(default=None, ge=1, description="optimiser steps of a member; None: as epochs says")
+    batch_size: int = Field(default=30, ge=1, description="slices a step")
+    lr: float = Field(default=2e-4, gt=0, description="learning rate of Adam")
+    synthetic_share: float = Field(
+        default=1 / 3, ge=0, lt=1, description="largest share of a batch that is synthetic, where there is such data"
+    )
+    restart_above: float = Field(
+        default=0.99, gt=0, le=1, description="a member whose loss stays above this is begun again with other weights"
+    )
+    restart_after: int = Field(default=100, ge=1, description="steps on lesion batches that count as 'stays'")
+    restarts: int = Field(default=5, ge=0, description="most new beginnings of a member")
+    early_step: int = Field(default=500, ge=0, description="step whose weights are kept beside the final ones; 0: none")
+    seed: int = Field(default=0, ge=0, description="of every random stream")
+    checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; the last two are kept")
+    log_every: int = Field(default=10, ge=1, description="steps between rows of metrics.csv")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 autocast on a GPU, fp32 elsewhere; the loss is fp32 always"
+    )
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0: torch's own choice")
+    deterministic: bool = Field(default=True, description="deterministic kernels where torch has them")
+
+
+class SegPredictConfig(Config):
+    """From probabilities to a mask."""
+
+    threshold: float = Field(default=0.45, gt=0, lt=1, description="a voxel above this mean probability is lesion")
+    emptied: float = Field(
+        default=0.125, ge=0, lt=0.5, description="share of the slices emptied at the lower and at the upper end"
+    )
+    min_voxels: int = Field(
+        default=0, ge=0, description="lesions (26-connected) of fewer native voxels are removed; 0: none"
+    )
+    flips: bool = Field(default=False, description="average over the slice and its left-right mirror image")
+    early: bool = Field(default=False, description="predict with the early weights instead of the final ones")
+    batch_size: int = Field(default=4, ge=1, description="slices in memory at once")
+
+
+class SegConfig(Config):
+    """Everything that ``labelgan segment`` needs besides the data."""
+
+    network: SegNetworkConfig = SegNetworkConfig()
+    augment: SegAugmentConfig = SegAugmentConfig()
+    train: SegTrainConfig = SegTrainConfig()
+    predict: SegPredictConfig = SegPredictConfig()
+
+    @classmethod
+    def for_segmenter(cls, name: str = "li2018", settings: list[str] | None = None) -> SegConfig:
+        """Gives a named network's settings, then ``a.b=value`` ones; raises ConfigError by name."""
+        if name not in RECIPES:
+            raise ConfigError(f"--network {name}", f"unknown network; one of {', '.join(RECIPES)}")
+        values = cls().model_dump(mode="json")
+        for part, changes in RECIPES[name].items():
+            values[part] |= changes
+        values["network"]["name"] = name
+        return cls.build(values, f"--network {name}").with_settings(settings or [])
+
+
+# What each network changes in the defaults, which are those of Li et al. 2018.
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "li2018": {},
+    "dynunet": {"network": {"width": 32, "norm": "instance"}},
+    "segresnet": {"network": {"width": 16, "norm": "instance"}},
+}

@@ -1,0 +1,34 @@
+"""Where tensors live and how they are computed with: the device and its precision."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from labelgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """Resolves ``auto`` to a GPU where there is one; raises ConfigError for a device that is not there."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError):
+        raise ConfigError(f"--device {name}", "there is no such device on this machine") from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Context of mixed precision: bfloat16 on a GPU for ``auto`` and ``bf16``, nothing elsewhere or for ``fp32``."""
+    import torch
+
+    if device.type == "cuda" and precision in ("auto", "bf16"):
+        return torch.autocast("cuda", torch.bfloat16)
+    return contextlib.nullcontext()

@@ -1,0 +1,1 @@
+"""Segmenters: networks, training, prediction."""

@@ -1,0 +1,107 @@
+"""Networks that find lesions in a slice: one place to add another (a builder, and a line in SEGMENTERS).
+
+Every network takes z-scores (N, C, H, W) and gives logits (N, 1, H, W); the sigmoid belongs to the loss and to the
+prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from labelgan.config_seg import SegNetworkConfig
+from labelgan.errors import ConfigError
+from labelgan.seg.networks_li2018 import Li2018
+
+
+@dataclass(frozen=True)
+class SegmenterKind:
+    """One kind of network: what it is, and how to build it for a number of channels."""
+
+    description: str
+    build: Callable[[SegNetworkConfig, int], nn.Module]
+
+
+class _Padded(nn.Module):
+    """Pads slices to a multiple of ``multiple`` pixels by repeating the edge, and crops what comes out."""
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network, self.multiple = network, multiple
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        height, width = images_NCHW.shape[2:]
+        bottom, right = -height % self.multiple, -width % self.multiple
+        if bottom or right:
+            images_NCHW = F.pad(images_NCHW, (0, right, 0, bottom), mode="replicate")
+        return self.network(images_NCHW)[:, :, :height, :width]
+
+
+def _li2018(config: SegNetworkConfig, channels: int) -> nn.Module:
+    return Li2018(channels, config.width, config.norm)
+
+
+def _dynunet(config: SegNetworkConfig, channels: int) -> nn.Module:
+    from monai.networks.nets.dynunet import DynUNet
+
+    network = DynUNet(
+        spatial_dims=2,
+        in_channels=channels,
+        out_channels=1,
+        kernel_size=[3] * 5,
+        strides=[1, 2, 2, 2, 2],
+        upsample_kernel_size=[2] * 4,
+        filters=[min(config.width * 2**level, max(512, config.width)) for level in range(5)],
+        norm_name=_monai_norm(config),
+    )
+    return _Padded(network, 16)
+
+
+def _segresnet(config: SegNetworkConfig, channels: int) -> nn.Module:
+    from monai.networks.nets.segresnet import SegResNet
+
+    network = SegResNet(
+        spatial_dims=2,
+        init_filters=config.width,
+        in_channels=channels,
+        out_channels=1,
+        norm=_monai_norm(config),
+        blocks_down=(1, 2, 2, 4),
+        blocks_up=(1, 1, 1),
+    )
+    return _Padded(network, 8)
+
+
+def _monai_norm(config: SegNetworkConfig) -> str:
+    return config.norm or ""
+
+
+SEGMENTERS: dict[str, SegmenterKind] = {
+    "li2018": SegmenterKind("the U-Net that won the WMH challenge of 2017 (Li et al. 2018)", _li2018),
+    "dynunet": SegmenterKind("MONAI's DynUNet, five stages (Isensee et al. 2021)", _dynunet),
+    "segresnet": SegmenterKind("MONAI's SegResNet, four stages (Myronenko 2018)", _segresnet),
+}
+
+
+def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
+    """Builds a network; its weights come from torch's own random generator.
+
+    Args:
+        config: which, how wide, how normalised.
+        channels: images of a slice.
+
+    Raises:
+        ConfigError: there is no network of that name.
+    """
+    if config.name not in SEGMENTERS:
+        raise ConfigError("network.name", f"unknown '{config.name}'; one of {', '.join(SEGMENTERS)}")
+    return SEGMENTERS[config.name].build(config, channels)
+
+
+def parameter_count(module: torch.nn.Module) -> int:
+    """Number of trained values."""
+    return sum(parameter.numel() for parameter in module.parameters())

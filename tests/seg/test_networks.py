@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from labelgan.config_seg import SegNetworkConfig
+from labelgan.errors import ConfigError
+from labelgan.rng import reseed_torch
+from labelgan.seg.networks import SEGMENTERS, build_segmenter, parameter_count
+
+
+def config_of(name: str, width: int = 8, norm: str | None = "instance") -> SegNetworkConfig:
+    return SegNetworkConfig.build({"name": name, "width": width, "norm": norm})
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_every_network_keeps_the_size_and_learns(name, norm):
+    network = build_segmenter(config_of(name, norm=norm), 2)
+    for size in ((32, 32), (40, 56), (37, 50)):
+        logits = network(torch.randn(2, 2, *size))
+        assert logits.shape == (2, 1, *size)
+        assert bool(logits.isfinite().all())
+    logits.square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_width_scales_and_channels_enter(name):
+    counts = [parameter_count(build_segmenter(config_of(name, width), 1)) for width in (8, 16)]
+    assert 3 < counts[1] / counts[0] < 5
+    assert parameter_count(build_segmenter(config_of(name), 3)) > parameter_count(build_segmenter(config_of(name), 1))
+    assert build_segmenter(config_of(name), 1)(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_the_same_stream_gives_the_same_weights(name):
+    def built(seed: int) -> list[torch.Tensor]:
+        reseed_torch(seed, "weights")
+        return list(build_segmenter(config_of(name), 2).state_dict().values())
+
+    first, again, other = built(0), built(0), built(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(ConfigError, match=r"^network\.name: unknown 'unet'; one of li2018, dynunet, segresnet$"):
+        build_segmenter(SegNetworkConfig(name="unet"), 2)

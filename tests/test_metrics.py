@@ -150,52 +150,6 @@ def test_the_farther_percentile_counts_and_is_not_pooled() -> None:
     assert score_masks(reference, prediction, spacing=(1, 1, 1)).hd95_mm == pytest.approx(36.05)
 
 
-def test_surfaces_are_found_slice_by_slice_and_the_border_is_no_surface() -> None:
-    block = np.ones((5, 5, 3), dtype=bool)
-    assert not surface(block, 2).any()
-    inside = np.zeros((7, 7, 3), dtype=bool)
-    inside[1:6, 1:6] = True
-    edge = surface(inside, 2)
-    assert edge.sum() == 3 * 16
-    assert not edge[2:5, 2:5].any()
-    assert surface(inside, 0).sum() == 5 * 2 * 3  # in the other plane the mask reaches the border on two sides
-
-
-@pytest.mark.parametrize(
-    ("value", "dtype", "counts"),
-    [
-        (1, np.uint8, True),
-        (255, np.uint8, True),
-        (1000, np.int16, True),
-        (1001, np.int16, False),
-        (-1, np.int8, False),
-        (0.5, np.float32, True),
-        (0.4999, np.float32, False),
-        (0.5, np.float64, True),
-        (1000.0, np.float32, True),
-        (1000.5, np.float32, False),
-        (np.nan, np.float32, False),
-        (np.inf, np.float32, False),
-        (True, np.bool_, True),
-    ],
-)
-def test_what_counts_as_predicted_lesion(value: float, dtype: type, counts: bool) -> None:
-    reference = box((6, 6, 2), (1, 1, 0, 4, 4, 1))
-    prediction = np.zeros(reference.shape, dtype=dtype)
-    prediction[1:4, 1:4, 0] = value
-    assert score_masks(reference, prediction, spacing=SPACING).dsc == (1.0 if counts else 0.0)
-
-
-@pytest.mark.parametrize(
-    ("value", "counts"), [(0.49, False), (0.5, True), (1.5, True), (1.51, False), (2.5, False), (3, False)]
-)
-def test_what_counts_as_reference_lesion(value: float, counts: bool) -> None:
-    reference = np.zeros((6, 6, 2))
-    reference[1:4, 1:4, 0] = value
-    scores = score_masks(reference, np.ones_like(reference), spacing=SPACING)
-    assert (scores.avd_percent is not None) == counts
-
-
 # Undefined
 
 

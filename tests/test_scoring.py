@@ -8,17 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trees import AFFINE, nnunet_cohort, save, save_picture, wmh_cohort
 
 import labelgan
-from data.trees import AFFINE, nnunet_cohort, save, save_picture, wmh_cohort
 from labelgan.cli import run_command
 from labelgan.data.case import ImageRef
 from labelgan.data.layouts import read_cohort
 from labelgan.errors import DataError
-from labelgan.metrics import METRICS, Scores
 from labelgan.rng import generator_for
 from labelgan.scoring import score_files, score_paths
-from labelgan.scoring_report import CaseScores, ScoreReport, Summary
 
 SHAPE = (12, 10, 6)
 
@@ -259,37 +257,6 @@ def test_the_table_shows_cases_sites_and_the_undefined(two_sites, tmp_path, caps
     assert "counted beside" in text
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("Alpha_1/result.nii.gz", "2/result.nii.gz", "Beta_1/result.nii.gz", "3/result.nii.gz"),
-        ("Alpha_1.nii.gz", "2.nii.gz", "Beta_1.nii.gz", "3.nii.gz"),
-        ("Alpha/1/result.nii.gz", "Alpha/2/result.nii.gz", "Beta/1/result.nii.gz", "Beta/3/result.nii.gz"),
-        ("Alpha/1/wmh.nii", "Alpha/2/wmh.nii", "Beta/1/wmh.nii", "Beta/3/wmh.nii"),
-        ("Alpha_1_pred.nii.gz", "2_seg.nii.gz", "Beta_1_mask.nii.gz", "3_dseg.nii.gz"),
-        ("Alpha/1.nii.gz", "Alpha/2.nii.gz", "Beta/1.nii.gz", "Beta/3.nii.gz"),
-    ],
-)
-def test_ways_to_name_predictions(two_sites, tmp_path, names) -> None:
-    cases = [("Alpha", "1"), ("Alpha", "2"), ("Beta", "1"), ("Beta", "3")]
-    for (site, identifier), name in zip(cases, names, strict=True):
-        predict(tmp_path / "out", name, blob(site, identifier))
-    report = score_paths(two_sites, tmp_path / "out")
-    assert [row.scores.dsc for row in report.rows] == [1.0] * 4
-    assert (report.missing, report.extra, report.failures) == ((), (), ())
-
-
-def test_a_second_readers_cohort_is_a_prediction(two_sites, tmp_path) -> None:
-    second = tmp_path / "second"
-    shutil.copytree(two_sites, second)
-    report = score_paths(two_sites, second)
-    assert [row.scores.dsc for row in report.rows] == [1.0] * 4
-    assert report.extra == ()
-    for path in second.rglob("wmh.nii.gz"):  # a result beside the second reader's mask comes first
-        save(path.with_name("result.nii.gz"), np.zeros(SHAPE, np.uint8))
-    assert [row.scores.dsc for row in score_paths(two_sites, second).rows] == [0.0] * 4
-
-
 def test_a_case_that_fails_is_named_and_the_others_are_scored(two_sites, tmp_path, capsys) -> None:
     out = tmp_path / "out"
     predict(out, "Alpha_1/result.nii.gz", blob("Alpha", "1"))
@@ -310,29 +277,6 @@ def test_a_case_that_fails_is_named_and_the_others_are_scored(two_sites, tmp_pat
     assert found["missing"] == ["Beta_1"]
     statuses = [row["status"] for row in csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text()))]
     assert [status.split(":")[0] for status in statuses] == ["scored", "failed", "failed", "no prediction"]
-
-
-def test_two_predictions_of_one_case_are_not_guessed_between(two_sites, tmp_path) -> None:
-    out = tmp_path / "out"
-    predict(out, "2.nii.gz", blob("Alpha", "2"))
-    predict(out, "later/2.nii.gz", blob("Alpha", "2"))
-    report = score_paths(two_sites, out)
-    assert report.rows == ()
-    ((case, error),) = report.failures
-    assert case == "2"
-    assert "several predictions" in error.reason
-    assert "later/2.nii.gz" in error.reason
-
-
-def test_masks_alone_are_a_reference(tmp_path) -> None:
-    for identifier in ("a", "b"):
-        save(tmp_path / "flat" / f"{identifier}.nii.gz", blob(identifier))
-        save(tmp_path / "tree" / "Alpha" / identifier / "wmh.nii.gz", blob(identifier))
-        predict(tmp_path / "out", f"{identifier}/result.nii.gz", blob(identifier))
-    flat, tree = (score_paths(tmp_path / name, tmp_path / "out") for name in ("flat", "tree"))
-    for report in (flat, tree):
-        assert [(row.case, row.scores.dsc) for row in report.rows] == [("a", 1.0), ("b", 1.0)]
-    assert tree.sites == ("Alpha",)
 
 
 def test_an_nnunet_folder_and_its_predictions(tmp_path) -> None:
@@ -371,34 +315,3 @@ def test_nothing_that_belongs_is_one_line(two_sites, tmp_path, capsys) -> None:
         assert err.count("\n") == 1
         assert "no prediction belongs to any of the 4 annotated cases" in err
         assert found in err
-
-
-def test_a_cohort_without_masks_is_no_reference(two_sites, tmp_path) -> None:
-    for path in two_sites.rglob("wmh.nii.gz"):
-        path.unlink()
-    with pytest.raises(DataError, match="no case of this wmh cohort has a mask"):
-        score_paths(two_sites, two_sites)
-
-
-# Summaries
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([1.0, 2.0, 6.0], Summary(3.0, 7**0.5, 2.0, 3, 0)),
-        ([1.0, None], Summary(1.0, None, 1.0, 1, 1)),
-        ([None, None], Summary(None, None, None, 0, 2)),
-        ([], Summary(None, None, None, 0, 0)),
-    ],
-)
-def test_summaries_count_what_they_leave_out(values, expected) -> None:
-    summary = Summary.of(values)
-    assert summary.to_json() == {name: pytest.approx(value) for name, value in expected.to_json().items()}
-
-
-def test_json_holds_no_number_that_json_cannot(tmp_path) -> None:
-    scores = Scores(dict.fromkeys(METRICS))
-    report = ScoreReport((CaseScores("a", "a", None, scores),))
-    text = json.dumps(report.to_json(), allow_nan=False)
-    assert json.loads(text)["summary"]["overall"]["dsc"]["undefined"] == 1

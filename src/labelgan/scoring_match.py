@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +118,12 @@ def match(cohort: Cohort, predictions: Sequence[MaskFile]) -> Matched:
             by_name.setdefault(name, []).append(mask)
     pairs: list[tuple[Case, ImageRef | DataError | None]] = []
     used: set[Path] = set()
-    for case in cases:
-        claims = next((by_name[name] for name in _asked_for(case, cohort.root) if name in by_name), [])
+    asked = [tuple(dict.fromkeys(_asked_for(case, cohort.root))) for case in cases]
+    askers = Counter(name for names in asked for name in names)
+    for case, names in zip(cases, asked, strict=True):
+        # a name that two cases would go by, such as a number given at two sites, tells of neither
+        own = [name for name in names if name == case.id or askers[name] == 1]
+        claims = next((by_name[name] for name in own if name in by_name), [])
         best = min((mask.rank for mask in claims), default=None)
         chosen = [mask.ref for mask in claims if mask.rank == best]
         used.update(mask.ref.path for mask in claims)

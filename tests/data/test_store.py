@@ -1,54 +1,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
+from heads import CONFIG, write_case
 
-from labelgan.config import PrepareConfig
 from labelgan.data.prepare import prepare_store
 from labelgan.data.store import SliceStore
 from labelgan.errors import ConfigError, DataError
-from labelgan.rng import generator_for
-
-SHAPE = (20, 24, 6)
-CONFIG = PrepareConfig.build({"size": (16, 16)})
-
-
-def write_case(folder: Path, number: int, labelled: bool = True) -> dict[str, np.ndarray]:
-    """A round bright head with a brighter lesion, in an orientation of its own."""
-    random = generator_for(7, "case", number)
-    x, y, z = np.indices(SHAPE)
-    head = ((x - 9.5) / 8) ** 2 + ((y - 11.5) / 9) ** 2 + ((z - 2.5) / 4) ** 2 < 1
-    lesion = head & (abs(x - 11) < 2) & (abs(y - 12 - number % 10) < 2) & (abs(z - 3) < 2)
-    arrays = {
-        "FLAIR": (head * (100 + number) + lesion * 60 + random.normal(0, 3, SHAPE)).astype(np.float32),
-        "T1": (head * (200 + number) - lesion * 40 + random.normal(0, 3, SHAPE)).astype(np.float32),
-        "mask": lesion.astype(np.float32) + 2 * ((x == 5) & (y == 12) & (z == 2)).astype(np.float32),
-    }
-    affine = np.diag([1.0 if number % 2 else -1.0, 1.0, 3.0, 1.0])
-    (folder / "pre").mkdir(parents=True)
-    for name in ("FLAIR", "T1"):
-        nibabel.save(nibabel.Nifti1Image(arrays[name], affine), folder / "pre" / f"{name}.nii.gz")
-    if labelled:
-        nibabel.save(nibabel.Nifti1Image(arrays["mask"], affine), folder / "wmh.nii.gz")
-    return arrays
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
-    root = tmp_path_factory.mktemp("cohort")
-    return root, {str(n): write_case(root / "Site" / str(n), n) for n in (11, 12, 13)}
-
-
-@pytest.fixture(scope="module")
-def store(cohort, tmp_path_factory) -> SliceStore:
-    return prepare_store(cohort[0], tmp_path_factory.mktemp("out") / "store", CONFIG)
 
 
 def test_store_holds_every_case_with_its_rows(store):
@@ -126,59 +89,6 @@ def test_case_without_mask_is_kept_and_not_selected(cohort, tmp_path):
     assert {store.case_of(row).id for row in store.select()} == {"1"}
     assert len(store.select(labelled_only=False)) == len(store)
     assert not store.volume("2").masks_NHW.any()
-
-
-def test_prepare_excludes_and_names_the_unknown(cohort, tmp_path):
-    assert [case.id for case in prepare_store(cohort[0], tmp_path / "a", CONFIG, exclude=["11"]).cases] == ["12", "13"]
-    with pytest.raises(ConfigError, match="ghost"):
-        prepare_store(cohort[0], tmp_path / "b", CONFIG, exclude=["ghost"])
-    with pytest.raises(DataError, match="no case"):
-        prepare_store(cohort[0], tmp_path / "c", CONFIG, exclude=["11", "12", "13"])
-
-
-def test_preparing_twice_gives_the_same_bytes(store, cohort, tmp_path):
-    again = prepare_store(cohort[0], tmp_path / "again", CONFIG)
-    for name in ("images.npy", "masks.npy", "brains.npy", "index.npy", "manifest.json", "config.toml"):
-        assert (again.path / name).read_bytes() == (store.path / name).read_bytes(), name
-    assert again.config == CONFIG
-
-
-def test_progress_counts_to_the_end(cohort, tmp_path):
-    seen = []
-    prepare_store(cohort[0], tmp_path / "store", CONFIG, progress=lambda *state: seen.append(state))
-    assert seen == [(0, 3, "11"), (1, 3, "12"), (2, 3, "13"), (3, 3, "")]
-
-
-def test_bad_file_is_named_and_nothing_is_left(cohort, tmp_path):
-    root = tmp_path / "cohort"
-    write_case(root / "Site" / "1", 1)
-    write_case(root / "Site" / "2", 2)
-    broken = root / "Site" / "2" / "pre" / "T1.nii.gz"
-    broken.write_bytes(broken.read_bytes()[:-400])
-    with pytest.raises(DataError, match=r"2/pre/T1\.nii\.gz"):
-        prepare_store(root, tmp_path / "out" / "store", CONFIG)
-    assert os.listdir(tmp_path / "out") == []
-
-
-def test_same_voxels_under_two_patients_are_refused(tmp_path):
-    write_case(tmp_path / "cohort" / "Site" / "1", 1)
-    write_case(tmp_path / "cohort" / "Site" / "2", 1)
-    with pytest.raises(DataError, match="patient 2 has the voxels of case 1"):
-        prepare_store(tmp_path / "cohort", tmp_path / "store", CONFIG)
-
-
-def test_force_replaces_a_store_and_never_anything_else(cohort, tmp_path):
-    prepare_store(cohort[0], tmp_path / "store", CONFIG)
-    with pytest.raises(ConfigError, match="--force"):
-        prepare_store(cohort[0], tmp_path / "store", CONFIG)
-    replaced = prepare_store(cohort[0], tmp_path / "store", CONFIG, exclude=["11"], force=True)
-    assert len(replaced.cases) == 2
-    assert os.listdir(tmp_path) == ["store"]
-    (tmp_path / "letters").mkdir()
-    (tmp_path / "letters" / "dear.txt").write_text("keep me")
-    with pytest.raises(ConfigError, match="left alone"):
-        prepare_store(cohort[0], tmp_path / "letters", CONFIG, force=True)
-    assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
 
 
 def copy_store(store: SliceStore, target: Path) -> Path:

@@ -31,14 +31,14 @@ class Cohort:
 
     name: str
     spacing_mm: float
+    cases: int
     every: int = 1
-    cases: int | None = None
 
 
 # Of the last, the voxel size is a placeholder: 128 pixels said to be 2 mm wide.
 COHORTS = [
-    Cohort("ms3seg-wmh", 7.5),
-    Cohort("open-ms-bids", 7.0, every=6),
+    Cohort("ms3seg-wmh", 7.5, cases=6),
+    Cohort("open-ms-bids", 7.0, every=6, cases=2),
     Cohort("Dataset501_LGG", 8.0, cases=12),
 ]
 
@@ -48,7 +48,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The cohort's slice store."""
     cohort = request.param
     folder = tmp_path_factory.mktemp("store") / "store"
-    left_out = [case.id for case in read_cohort(DATA / cohort.name).cases[cohort.cases :]] if cohort.cases else []
+    left_out = [case.id for case in read_cohort(DATA / cohort.name).cases[cohort.cases :]]
     settings = {"size": SIZE, "spacing_mm": cohort.spacing_mm, "every": cohort.every}
     return cohort, api.prepare(DATA / cohort.name, folder, exclude=left_out, **settings)
 

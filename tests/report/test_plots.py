@@ -7,7 +7,6 @@ from pathlib import Path
 import matplotlib.axes
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from labelgan.gan.recorder import COLUMNS
@@ -36,8 +35,8 @@ def pixels_of(png: bytes) -> np.ndarray:
 
 def shown(png: bytes) -> set[str]:
     """The curves whose colour is in the picture."""
-    pixels = {tuple(pixel) for pixel in pixels_of(png).reshape(-1, 3).tolist()}
-    return {name for name, colour in COLOURS.items() if tuple(round(255 * part) for part in to_rgb(colour)) in pixels}
+    pixels = pixels_of(png).astype(int) @ (65536, 256, 1)
+    return {name for name, colour in COLOURS.items() if int(colour[1:], 16) in pixels}
 
 
 def test_every_curve_is_drawn_in_its_colour_and_named(tmp_path):

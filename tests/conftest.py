@@ -44,3 +44,21 @@ def tiny_run(phantom_store: SliceStore, tmp_path_factory: pytest.TempPathFactory
     # A generator of six steps makes one slice over and over as often as not: the watch has its own tests.
     config = tiny_config("r3gan", "train.collapse_ratio=0")
     return train_generator(phantom_store, tmp_path_factory.mktemp("run") / "run", config).run
+
+
+@pytest.fixture(scope="session")
+def tiny_segmenter(phantom_store: SliceStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished ensemble of two very small networks, six steps each, P001 held out."""
+    from labelgan.seg.train import train_segmenter
+    from tiny import tiny_seg_config
+
+    out = tmp_path_factory.mktemp("segmenter") / "segmenter"
+    return train_segmenter(phantom_store, out, tiny_seg_config(), exclude=["P001"]).folder
+
+
+@pytest.fixture(scope="session")
+def tiny_samples(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six synthetic slices of the tiny run, NumPy archives; its generator has seen every phantom."""
+    from labelgan.gan.sample import sample_cohort
+
+    return sample_cohort(tiny_run, tmp_path_factory.mktemp("samples") / "samples", 6, format="npz")

@@ -36,7 +36,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"gan", "audit", "seg", "report"}),
     frozenset({"study"}),
     frozenset({"api"}),
-    frozenset({"demo", "doctor", "tables"}),
+    frozenset({"demo", "doctor", "tables", "cli_common"}),
+    frozenset({"cli_segment"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from labelgan.config_gan import GanConfig
+from labelgan.config_seg import SegConfig
 
 SIZE = (32, 32)
 
@@ -29,3 +30,14 @@ def tiny_config(model: str = "r3gan", *settings: str, preset: str | None = None)
 def folder_bytes(root: Path) -> dict[str, bytes]:
     """Every file under a folder, by its path inside it."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+SEG_SETTINGS = [
+    *("network.width=4", "train.members=2", "train.steps=6", "train.batch_size=4"),
+    *("train.threads=1", "train.device=cpu", "train.checkpoint_every=2", "train.log_every=2", "train.early_step=3"),
+]
+
+
+def tiny_seg_config(network: str = "li2018", *settings: str) -> SegConfig:
+    """A named segmenter's settings, made tiny; ``settings`` come last."""
+    return SegConfig.for_segmenter(network, [*SEG_SETTINGS, *settings])

@@ -49,9 +49,12 @@ class SegTrainConfig(Config):
         default=1 / 3, ge=0, lt=1, description="largest share of a batch that is synthetic, where there is such data"
     )
     restart_above: float = Field(
-        default=0.99, gt=0, le=1, description="a member whose loss stays above this is begun again with other weights"
+        default=0.99,
+        gt=0,
+        le=1,
+        description="a member whose loss stays above this, or at that of an empty mask, is begun again",
     )
-    restart_after: int = Field(default=100, ge=1, description="steps on lesion batches that count as 'stays'")
+    restart_after: int = Field(default=200, ge=1, description="steps on lesion batches that count as 'stays'")
     restarts: int = Field(default=5, ge=0, description="most new beginnings of a member")
     early_step: int = Field(default=500, ge=0, description="step whose weights are kept beside the final ones; 0: none")
     seed: int = Field(default=0, ge=0, description="of every random stream")
@@ -78,6 +81,8 @@ class SegPredictConfig(Config):
     flips: bool = Field(default=False, description="average over the slice and its left-right mirror image")
     early: bool = Field(default=False, description="predict with the early weights instead of the final ones")
     batch_size: int = Field(default=4, ge=1, description="slices in memory at once")
+    dtype: Literal["uint8", "float32"] = Field(default="uint8", description="voxel type of the mask's file")
+    probabilities: bool = Field(default=False, description="write probability.nii.gz beside the mask, float32")
 
 
 class SegConfig(Config):

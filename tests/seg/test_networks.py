@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from labelgan.checkpoint import load_tensors, load_weights, save_tensors
 from labelgan.config_seg import SegNetworkConfig
 from labelgan.errors import ConfigError
 from labelgan.rng import reseed_torch
@@ -42,6 +43,15 @@ def test_the_same_stream_gives_the_same_weights(name):
     first, again, other = built(0), built(0), built(1)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_weights_can_be_saved_and_read(name, tmp_path):
+    network, other = (build_segmenter(config_of(name), 2) for _ in range(2))
+    save_tensors(tmp_path / "weights.safetensors", network.state_dict())
+    load_weights(other, load_tensors(tmp_path / "weights.safetensors"), tmp_path / "weights.safetensors")
+    images = torch.randn(1, 2, 32, 32)
+    assert torch.equal(network(images), other(images))
 
 
 def test_an_unknown_name_is_refused():

@@ -58,7 +58,8 @@ def _dynunet(config: SegNetworkConfig, channels: int) -> nn.Module:
         filters=[min(config.width * 2**level, max(512, config.width)) for level in range(5)],
         norm_name=_monai_norm(config),
     )
-    return _Padded(network, 16)
+    # The network lists most of its layers twice; weight files want every tensor once.
+    return _Padded(nn.Sequential(network.skip_layers, network.output_block), 16)
 
 
 def _segresnet(config: SegNetworkConfig, channels: int) -> nn.Module:

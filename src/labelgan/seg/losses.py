@@ -1,0 +1,30 @@
+"""The loss of Li et al. 2018: soft Dice over the batch, blind to other pathology."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from labelgan.data.case import LESION, OTHER_PATHOLOGY
+
+SMOOTH = 1.0
+
+
+def soft_dice_loss(logits_N1HW: Tensor, masks_NHW: Tensor) -> Tensor:
+    """Gives 1 - (2 Σ p t + s) / (Σ p + Σ t + s) with s = 1, the sums running over every pixel of the batch at once.
+
+    Pixels of other pathology (label 2) are left out of the sums. Computed in fp32 whatever the logits are.
+
+    Args:
+        logits_N1HW: (N, 1, H, W), before the sigmoid.
+        masks_NHW: (N, H, W) of 0, 1 and 2.
+
+    Returns:
+        A scalar from 0 to 1.
+    """
+    with torch.autocast(logits_N1HW.device.type, enabled=False):
+        counted_NHW = masks_NHW != OTHER_PATHOLOGY
+        probability_NHW = logits_N1HW[:, 0].float().sigmoid() * counted_NHW
+        truth_NHW = (masks_NHW == LESION).float()
+        overlap = (probability_NHW * truth_NHW).sum()
+        return 1 - (2 * overlap + SMOOTH) / (probability_NHW.sum() + truth_NHW.sum() + SMOOTH)

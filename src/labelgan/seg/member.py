@@ -1,0 +1,203 @@
+"""One network of the ensemble, from its first weights to its last: steps, new beginnings, checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from labelgan.checkpoint import (
+    checkpoint_folders,
+    load_latest,
+    load_weights,
+    pack_optimizer,
+    save_checkpoint,
+    save_tensors,
+    unpack_optimizer,
+)
+from labelgan.config_seg import SegConfig
+from labelgan.data.case import LESION
+from labelgan.device import autocast
+from labelgan.errors import ConfigError, TrainingError
+from labelgan.files import write_text_atomic
+from labelgan.interrupts import Interrupts
+from labelgan.rng import reseed_torch
+from labelgan.seg.batches import SegBatches
+from labelgan.seg.folder import MemberFolder
+from labelgan.seg.losses import SMOOTH, soft_dice_loss
+from labelgan.seg.networks import build_segmenter
+
+COLUMNS = ("step", "start", "seconds", "loss")
+
+
+class Member:
+    """The state of one member's training.
+
+    Attributes:
+        start: which beginning this is, from 0; every one has first weights of its own.
+        step: steps made since then.
+        total: steps made in all, those of given-up beginnings too.
+        stuck: steps on lesion batches in a row on which it had learnt nothing; see `is_stuck`.
+        loss: of the last step.
+    """
+
+    def __init__(
+        self, number: int, folder: MemberFolder, config: SegConfig, channels: int, device: torch.device
+    ) -> None:
+        self.number, self.folder, self.config = number, folder, config
+        self.channels, self.device = channels, device
+        self.total = 0
+        self.loss = math.nan
+        self._begin(0)
+
+    def _begin(self, start: int) -> None:
+        self.start, self.step, self.stuck = start, 0, 0
+        reseed_torch(self.config.train.seed, "member", self.number, "first weights", start)
+        self.network: nn.Module = build_segmenter(self.config.network, self.channels).to(self.device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.train.lr)
+
+    def restore(self, steps: int) -> None:
+        """Goes back to the last checkpoint, where there is one.
+
+        Raises:
+            CheckpointError: it is damaged, or of another network.
+            ConfigError: it has more than ``steps`` steps already.
+        """
+        checkpoint = load_latest(self.folder.checkpoints)
+        for stale in self.folder.checkpoints.glob(".*.tmp"):
+            shutil.rmtree(stale)
+        if checkpoint is None:
+            return
+        if checkpoint.state["since_start"] > steps:
+            raise ConfigError(
+                "--steps", f"member {self.number} has already made {checkpoint.state['since_start']} steps"
+            )
+        self._begin(checkpoint.state["start"])
+        self.total, self.step = checkpoint.step, checkpoint.state["since_start"]
+        self.stuck, self.loss = checkpoint.state["stuck"], checkpoint.state["loss"]
+        load_weights(self.network, checkpoint.parts.get("network", {}), checkpoint.folder / "network.safetensors")
+        unpack_optimizer(self.optimizer, checkpoint.parts["optimizer"])
+
+    def play(self, batches: SegBatches, steps: int, interrupts: Interrupts, report: Callable[[int, str], None]) -> None:
+        """Trains up to ``steps`` steps after the last beginning, and writes the weights.
+
+        Raises:
+            TrainingError: the loss became non-finite, or stayed at its worst through every beginning.
+            KeyboardInterrupt: interrupted; the state is saved.
+        """
+        settings = self.config.train
+        table = _LossTable(self.folder.metrics, self.total)
+        self.network.train()
+        while self.step < steps:
+            self.loss, lesion_pixels = self._descend(*batches.batch(self.step))
+            if not math.isfinite(self.loss):
+                raise TrainingError(
+                    self.folder.path,
+                    f"the loss became non-finite at step {self.total + 1}; rolled back to step {self._saved()}. "
+                    "Lower the learning rate (--set train.lr=...) or normalise (--set network.norm=batch) in a new run",
+                )
+            self.step += 1
+            self.total += 1
+            if lesion_pixels:
+                learns_nothing = is_stuck(self.loss, lesion_pixels, settings.restart_above)
+                self.stuck = self.stuck + 1 if learns_nothing else 0
+            table.add(self.loss)
+            if self.total % settings.log_every == 0 or self.step == steps:
+                table.write(self.total, self.start)
+            if self.step == settings.early_step:
+                save_tensors(self.folder.early, self.network.state_dict())
+            if self.stuck >= settings.restart_after:
+                self._begin_again(steps)
+            if self.total % settings.checkpoint_every == 0 or self.step == steps or interrupts.wanted:
+                self._save()
+            report(self.step, f"member {self.number + 1}/{settings.members} loss {self.loss:.3f}")
+            if interrupts.wanted and self.step < steps:
+                raise KeyboardInterrupt
+        save_tensors(self.folder.weights, self.network.state_dict())
+
+    def _descend(self, images_NCHW: Tensor, masks_NHW: Tensor) -> tuple[float, int]:
+        reseed_torch(self.config.train.seed, "member", self.number, "step", self.step)
+        with autocast(self.device, self.config.train.precision):
+            logits_N1HW = self.network(images_NCHW)
+        loss = soft_dice_loss(logits_N1HW, masks_NHW)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        value, lesion_pixels = torch.stack([loss.detach(), (masks_NHW == LESION).sum().float()]).tolist()
+        return value, int(lesion_pixels)
+
+    def _begin_again(self, steps: int) -> None:
+        settings = self.config.train
+        if self.start >= settings.restarts:
+            raise TrainingError(
+                self.folder.path,
+                f"the loss stayed above {settings.restart_above}, or at that of an empty mask, for "
+                f"{settings.restart_after} steps in each of {self.start + 1} beginnings; lower the learning rate "
+                "(--set train.lr=...), normalise (--set network.norm=batch) or give it longer "
+                "(--set train.restart_after=...)",
+            )
+        self.folder.early.unlink(missing_ok=True)
+        self._begin(self.start + 1)
+        self.network.train()
+
+    def _saved(self) -> int:
+        folders = checkpoint_folders(self.folder.checkpoints)
+        return int(folders[-1].name.removeprefix("step-")) if folders else 0
+
+    def _save(self) -> None:
+        parts = {"network": dict(self.network.state_dict()), "optimizer": pack_optimizer(self.optimizer)}
+        state = {"start": self.start, "since_start": self.step, "stuck": self.stuck, "loss": self.loss}
+        save_checkpoint(self.folder.checkpoints, self.total, parts, state)
+
+
+def is_stuck(loss: float, lesion_pixels: int, above: float) -> bool:
+    """Tells a network that has learnt nothing: its loss is above the published limit, or that of an empty mask.
+
+    An empty mask's loss is below the limit where a batch has few lesion pixels, so that the limit alone would not
+    find a network whose units have all died.
+    """
+    empty = 1 - SMOOTH / (lesion_pixels + SMOOTH)
+    return loss > above or abs(loss - empty) < 1e-4
+
+
+class _LossTable:
+    """metrics.csv: the mean loss since the row before; rows after the resumed step are dropped first."""
+
+    def __init__(self, path: Path, total: int) -> None:
+        self.path = path
+        self.losses: list[float] = []
+        kept = [row for row in _read_rows(path) if int(row[0]) <= total]
+        self.began = time.monotonic() - (float(kept[-1][2]) if kept else 0.0)
+        write_text_atomic(path, _as_csv([list(COLUMNS), *kept]))
+
+    def add(self, loss: float) -> None:
+        self.losses.append(loss)
+
+    def write(self, total: int, start: int) -> None:
+        mean = math.fsum(self.losses) / len(self.losses)
+        self.losses = []
+        row = [str(total), str(start), f"{time.monotonic() - self.began:.2f}", f"{mean:.6g}"]
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(_as_csv([row]))
+
+
+def _as_csv(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))[1:]
+    # A killed process may leave half a row at the end.
+    return [row for row in rows if len(row) == len(COLUMNS) and row[0].isdigit() and row[-1]]

@@ -1,0 +1,197 @@
+"""Training of an ensemble: who is held out, what is refused, member after member, and the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelgan.config_seg import SegConfig
+from labelgan.data.store import SliceStore, StoredCase, require_known
+from labelgan.device import choose_device
+from labelgan.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
+from labelgan.files import lock_folder, sha256_file, write_text_atomic
+from labelgan.interrupts import Interrupts
+from labelgan.rng import make_deterministic
+from labelgan.seg.batches import SegBatches, split_batch, steps_of
+from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
+from labelgan.seg.member import Member
+from labelgan.seg.networks import SEGMENTERS, parameter_count
+from labelgan.seg.synthetic import SyntheticCohort, read_synthetic
+
+MIN_SIDE = 32  # pixels; the networks halve a slice four times, and normalisation needs more than one pixel
+
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class SegTrainingResult:
+    """What a finished training came to: the folder, members, steps of each, and each one's last loss."""
+
+    folder: Path
+    members: int
+    steps: int
+    losses: tuple[float, ...]
+
+
+def train_segmenter(
+    store: SliceStore,
+    out: Path,
+    config: SegConfig,
+    *,
+    synthetic: Path | None = None,
+    exclude: Collection[str] = (),
+    resume: bool = False,
+    report: Report | None = None,
+    read_report: Report | None = None,
+) -> SegTrainingResult:
+    """Trains an ensemble on a store and leaves a segmenter folder behind.
+
+    Args:
+        store: prepared slices.
+        out: segmenter folder; new or empty unless ``resume``.
+        config: every setting.
+        synthetic: cohort of labelled synthetic slices to mix in.
+        exclude: case or patient ids to hold out. A patient one of whose cases is named is held out whole.
+        resume: go on from the last checkpoints; the same weights come out as without the interruption, bit for bit.
+        report: called after every step with (steps done, steps in all, text), over all members.
+        read_report: called for every synthetic case that is read.
+
+    Raises:
+        ConfigError, DataError: a setting or the data cannot be used.
+        LeakError: held-out cases, or synthetic data made from them, would meet the training.
+        CheckpointError: ``out`` holds a segmenter of other data or settings.
+        TrainingError: a loss became non-finite or never fell; the last checkpoint stands.
+        KeyboardInterrupt: interrupted; state saved.
+    """
+    if config.network.name not in SEGMENTERS:
+        raise ConfigError("network.name", f"unknown '{config.network.name}'; one of {', '.join(SEGMENTERS)}")
+    if min(store.size) < MIN_SIDE:
+        raise DataError(
+            store.path, f"slices of {store.size[0]}×{store.size[1]} are too small; {MIN_SIDE} pixels are needed"
+        )
+    held_out = held_out_cases(store, exclude)
+    if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+        raise DataError(out, "is not empty; go on with --resume, or name another folder")
+    extra = None if synthetic is None else read_synthetic(synthetic, store, held_out, read_report)
+    with lock_folder(out), Interrupts() as interrupts:
+        return _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude).play(interrupts, report)
+
+
+def held_out_cases(store: SliceStore, exclude: Collection[str]) -> tuple[StoredCase, ...]:
+    """All cases of the patients that ``exclude`` names by patient or case id.
+
+    Raises:
+        ConfigError: an id is nobody's.
+        LeakError: a case that stays has an image with the voxels of one that is held out.
+    """
+    require_known(exclude, ((case.id, case.patient) for case in store.cases), store.path)
+    patients = {case.patient for case in store.cases if case.id in exclude or case.patient in exclude}
+    held_out = tuple(case for case in store.cases if case.patient in patients)
+    hashes = {value: case for case in held_out for value in case.hashes.values()}
+    for case in store.cases:
+        if case.patient not in patients and (shared := next((v for v in case.hashes.values() if v in hashes), None)):
+            raise LeakError(
+                store.path,
+                f"case {case.id} has an image of the held-out case {hashes[shared].id}; exclude it too, "
+                "or mend the cohort",
+            )
+    return held_out
+
+
+class _Loop:
+    def __init__(
+        self,
+        store: SliceStore,
+        folder: SegmenterFolder,
+        config: SegConfig,
+        extra: SyntheticCohort | None,
+        held_out: tuple[StoredCase, ...],
+        exclude: Collection[str],
+    ) -> None:
+        self.store, self.folder, self.config, self.extra = store, folder, config, extra
+        if config.train.threads:
+            torch.set_num_threads(config.train.threads)
+        make_deterministic(config.train.deterministic)
+        self.rows = store.select(exclude=[case.patient for case in held_out])
+        if not len(self.rows):
+            raise DataError(store.path, "no labelled slice is left to train on")
+        self.device = choose_device(config.train.device)
+        self.steps = steps_of(config, len(self.rows))
+        self.facts: dict[str, Any] = {
+            "network": config.network.name,
+            **describe_training(store, self.rows, held_out, exclude),
+        }
+        if extra is not None:
+            of_batch, _ = split_batch(config, True)
+            self.facts["synthetic"] = {**extra.facts, "slices_a_batch": of_batch}
+
+    def play(self, interrupts: Interrupts, report: Report | None) -> SegTrainingResult:
+        self._begin()
+        settings, losses, members = self.config.train, [], []
+        in_all = self.steps * settings.members
+        for number in range(settings.members):
+            place = self.folder.member(number)
+            place.path.mkdir(parents=True, exist_ok=True)
+            member = Member(number, place, self.config, len(self.store.channels), self.device)
+            member.restore(self.steps)
+
+            def tell(step: int, text: str, number: int = number) -> None:
+                if report is not None:
+                    report(number * self.steps + step, in_all, text)
+
+            if member.step < self.steps or not place.weights.is_file():
+                slices = None if self.extra is None else self.extra.slices
+                batches = SegBatches(self.store, self.rows, slices, self.config, number, self.device)
+                try:
+                    member.play(batches, self.steps, interrupts, tell)
+                except TrainingError as error:
+                    write_manifest(self.folder, "failed", failure=error.reason, **self.facts)
+                    raise
+            self.facts.setdefault("parameters", parameter_count(member.network))
+            losses.append(member.loss)
+            members.append(
+                {
+                    "steps": member.step,
+                    "starts": member.start + 1,
+                    "loss": member.loss,
+                    "sha256": sha256_file(place.weights),
+                }
+            )
+            if interrupts.wanted and number + 1 < settings.members:
+                raise KeyboardInterrupt
+        write_manifest(
+            self.folder, "complete", **self.facts, steps=self.steps, members=members, device=self.device.type
+        )
+        return SegTrainingResult(self.folder.path, settings.members, self.steps, tuple(losses))
+
+    def _begin(self) -> None:
+        """Writes config and manifest; a folder that is gone on with must be of this training."""
+        if self.folder.manifest.is_file():
+            self._require_same(self.folder.read_manifest(), self.folder.read_config())
+        write_text_atomic(self.folder.config, self.config.to_toml())
+        write_text_atomic(self.folder.prepare, self.store.config.to_toml())
+        write_manifest(self.folder, "training", **self.facts)
+
+    def _require_same(self, manifest: dict[str, Any], config: SegConfig) -> None:
+        """Refuses to go on with other data or settings; what does not change weights may change."""
+        if manifest["training_cases"] != self.facts["training_cases"]:
+            raise CheckpointError(self.folder.path, "was trained on other cases than these; name another folder")
+        before, now = (facts.get("synthetic") for facts in (manifest, self.facts))
+        if before is not None and now is None:
+            raise CheckpointError(
+                self.folder.path, f"was trained with the synthetic cohort {before['name']}; name it again (--synthetic)"
+            )
+        if before != now:
+            raise CheckpointError(self.folder.path, "was trained with other synthetic slices, or none")
+        free = {"steps", "epochs", "members", "checkpoint_every", "log_every", "early_step", "device", "threads"}
+        before, now = (item.model_dump(exclude={"train": free, "predict": True}) for item in (config, self.config))
+        for part, values in before.items():
+            for key, value in values.items():
+                if now[part][key] != value:
+                    raise CheckpointError(
+                        self.folder.path, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}"
+                    )

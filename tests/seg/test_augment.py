@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelgan.config_seg import SegAugmentConfig
+from labelgan.rng import generator_for
+from labelgan.seg.augment import Moves, apply_moves, draw_moves
+
+
+def moves_of(flip: bool = False, angle: float = 0.0, shear: float = 0.0, zoom: float = 1.0, count: int = 1) -> Moves:
+    return Moves(
+        np.full(count, flip), np.full(count, np.deg2rad(angle)), np.full(count, shear), np.full(count, float(zoom))
+    )
+
+
+def slices(count: int = 2, size: tuple[int, int] = (24, 32)) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = generator_for(0, "slices")
+    images = torch.from_numpy(rng.standard_normal((count, 2, *size), dtype=np.float32))
+    return images, torch.from_numpy(rng.integers(0, 3, (count, *size), dtype=np.uint8))
+
+
+def test_doing_nothing_is_the_identity():
+    images, masks = slices()
+    same, same_masks = apply_moves(images, masks, moves_of(count=2))
+    torch.testing.assert_close(same, images, rtol=0, atol=1e-4)
+    assert torch.equal(same_masks, masks)
+
+
+def test_a_flip_turns_columns_round():
+    images, masks = slices()
+    flipped, flipped_masks = apply_moves(images, masks, moves_of(flip=True, count=2))
+    torch.testing.assert_close(flipped, images.flip(3), rtol=0, atol=1e-4)
+    assert torch.equal(flipped_masks, masks.flip(2))
+
+
+def test_a_quarter_turn_is_a_quarter_turn():
+    images, masks = slices(size=(24, 24))
+    turned, turned_masks = apply_moves(images, masks, moves_of(angle=90, count=2))
+    torch.testing.assert_close(turned, torch.rot90(images, 1, (2, 3)), rtol=0, atol=1e-4)
+    assert torch.equal(turned_masks, torch.rot90(masks, 1, (1, 2)))
+
+
+@pytest.mark.parametrize("size", [(40, 40), (32, 56)])
+def test_a_rotation_keeps_shapes_on_oblong_slices(size):
+    """A disc about the centre stays that disc: pixels are turned, not shares of the sides."""
+    rows, columns = np.indices(size) + 0.5
+    disc = (rows - size[0] / 2) ** 2 + (columns - size[1] / 2) ** 2 < 100
+    mask = torch.from_numpy(disc.astype(np.uint8))[None]
+    _, turned = apply_moves(torch.zeros(1, 1, *size), mask, moves_of(angle=30))
+    assert (turned != mask).float().sum() < 0.06 * disc.sum()
+
+
+def test_zoom_and_shear():
+    mask = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    mask[0, 15:25, 15:25] = 1
+    image = mask[:, None].float()
+    assert apply_moves(image, mask, moves_of(zoom=2))[1].sum() == 400
+    assert apply_moves(image, mask, moves_of(zoom=0.5))[1].sum() == 25
+    sheared = apply_moves(image, mask, moves_of(shear=0.5))[1]
+    assert sheared.sum() == pytest.approx(100, abs=5)
+    first = [int(row.nonzero()[0]) for row in sheared[0] if row.any()]
+    assert first[0] - first[-1] == pytest.approx(5, abs=1)  # columns move with the row, half a pixel each
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000))
+def test_image_and_mask_move_together_and_labels_stay_labels(seed):
+    rows, columns = np.indices((48, 48))
+    blob = ((rows - 20) ** 2 + (columns - 30) ** 2 < 60).astype(np.uint8)
+    blob[10:14, 10:20] = 2
+    masks = torch.from_numpy(blob)[None].repeat(3, 1, 1)
+    images = masks[:, None].float()
+    moved, moved_masks = apply_moves(images, masks, draw_moves(generator_for(seed, "m"), 3, SegAugmentConfig()))
+    assert moved_masks.dtype == torch.uint8
+    assert set(moved_masks.unique().tolist()) <= {0, 1, 2}
+    # where the moved image is sure, the moved mask says the same
+    for label in (0, 1, 2):
+        sure = (moved[:, 0] - label).abs() < 1e-3
+        if label == 1:  # between 0 and 2 lies 1
+            sure &= moved_masks != 0
+            sure &= moved_masks != 2
+        assert (moved_masks[sure] == label).all()
+    assert float((moved_masks == 1).sum()) > 100
+
+
+def test_what_comes_in_from_outside_is_edge_and_background():
+    image, mask = torch.full((1, 1, 16, 16), 3.0), torch.ones(1, 16, 16, dtype=torch.uint8)
+    moved, moved_mask = apply_moves(image, mask, moves_of(zoom=0.5))
+    assert bool((moved == 3).all())
+    assert int(moved_mask.sum()) == 64
+
+
+def test_draws_keep_to_their_ranges_and_their_stream():
+    config = SegAugmentConfig(flip=0.25, rotate=10, shear=0.2, zoom=(0.5, 2.0))
+    moves = draw_moves(generator_for(0, "a"), 4000, config)
+    assert len(moves) == 4000
+    assert moves.flip.mean() == pytest.approx(0.25, abs=0.03)
+    for values, low, high in (
+        (np.rad2deg(moves.angle), -10, 10),
+        (moves.shear, -0.2, 0.2),
+        (moves.zoom, 0.5, 2.0),
+    ):
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high
+    again = draw_moves(generator_for(0, "a"), 4000, config)
+    assert np.array_equal(moves.matrices, again.matrices)
+    assert not np.array_equal(moves.matrices, draw_moves(generator_for(1, "a"), 4000, config).matrices)
+
+
+def test_settings_that_do_nothing():
+    still = SegAugmentConfig(flip=0, rotate=0, shear=0, zoom=(1, 1))
+    assert np.array_equal(draw_moves(generator_for(0, "a"), 5, still).matrices, np.tile(np.eye(2), (5, 1, 1)))

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from labelgan.config_seg import SegConfig
+from labelgan.seg.batches import ExtraSlices, SegBatches, split_batch, steps_of
+
+STILL = ["augment.flip=0", "augment.rotate=0", "augment.shear=0", "augment.zoom=[1, 1]"]
+
+
+def config_of(*settings: str) -> SegConfig:
+    return SegConfig.for_segmenter("li2018", ["train.batch_size=5", *settings])
+
+
+def batches_of(store, config, extra=None, member=0) -> SegBatches:
+    return SegBatches(store, store.select(), extra, config, member, torch.device("cpu"))
+
+
+def extra_of(store, count: int = 7) -> ExtraSlices:
+    """Slices that are told by their first pixel: 100, 101, ..."""
+    images = np.zeros((count, len(store.channels), *store.size), np.float16)
+    images += 100 + np.arange(count)[:, None, None, None]
+    return ExtraSlices(images, np.ones((count, *store.size), np.uint8))
+
+
+def test_batches_have_the_stores_shapes_and_types(phantom_store):
+    images, masks = batches_of(phantom_store, config_of()).batch(0)
+    assert images.shape == (5, 2, 32, 32)
+    assert (images.dtype, masks.dtype, masks.shape) == (torch.float32, torch.uint8, (5, 32, 32))
+    assert set(masks.unique().tolist()) <= {0, 1, 2}
+
+
+def test_a_round_shows_every_slice_once(phantom_store):
+    config = config_of(*STILL)
+    batches = batches_of(phantom_store, config)
+    count = len(batches.rows)
+    shown = torch.cat([batches.batch(step)[0] for step in range(count)])  # five rounds
+    keys = [tuple(np.round(image[:, 10:20, 16].flatten().numpy(), 2)) for image in shown]
+    for number in range(5):
+        assert len(set(keys[number * count : (number + 1) * count])) == count
+    assert keys[:count] != keys[count : 2 * count]
+
+
+def test_a_step_depends_on_seed_member_and_number_alone(phantom_store):
+    batches = batches_of(phantom_store, config_of())
+    images = batches.batch(9)[0]
+    torch.manual_seed(3)
+    assert torch.equal(batches_of(phantom_store, config_of()).batch(9)[0], images)
+    others = [batches.batch(8), batches_of(phantom_store, config_of(), member=1).batch(9)]
+    others.append(batches_of(phantom_store, config_of("train.seed=1")).batch(9))
+    assert not any(torch.equal(other[0], images) for other in others)
+
+
+def test_a_stated_share_is_synthetic(phantom_store):
+    batches = batches_of(phantom_store, config_of(*STILL, "train.batch_size=9"), extra_of(phantom_store))
+    assert (batches.synthetic, batches.real) == (3, 6)
+    shown = []
+    for step in range(7):
+        images, masks = batches.batch(step)
+        ids = images[:, 0, 0, 0] >= 100 - 1e-3
+        assert ids.tolist() == [False] * 6 + [True] * 3
+        assert bool((masks[6:] == 1).all())
+        shown += images[6:, 0, 0, 0].round().int().tolist()
+    assert sorted(shown) == sorted([*range(100, 107)] * 3)  # rounds here too
+
+
+def test_real_slices_are_the_same_with_synthetic_ones_beside_them(phantom_store):
+    """Arms differ in what is added, not in the order of what is shared."""
+    with_extra = batches_of(phantom_store, config_of(*STILL, "train.batch_size=6"), extra_of(phantom_store))
+    alone = batches_of(phantom_store, config_of(*STILL, "train.batch_size=4"))
+    torch.testing.assert_close(with_extra.batch(3)[0][:4], alone.batch(3)[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "expected"), [(30, 1 / 3, (10, 20)), (8, 1 / 3, (2, 6)), (10, 0.99, (9, 1)), (1, 0.5, (0, 1))]
+)
+def test_the_share_is_at_most_what_is_set(size, share, expected):
+    config = config_of(f"train.batch_size={size}", f"train.synthetic_share={share}")
+    assert split_batch(config, True) == expected
+    assert split_batch(config, False) == (0, size)
+
+
+def test_steps_come_from_epochs_unless_they_are_set():
+    config = SegConfig()
+    assert steps_of(config, 30) == 50
+    assert steps_of(config, 31) == 100
+    assert steps_of(config_of("train.steps=7"), 31) == 7
+
+
+def test_a_batch_may_be_larger_than_the_store(phantom_store):
+    rows = phantom_store.select()[:2]
+    batches = dataclasses.replace(phantom_store)
+    few = SegBatches(batches, rows, None, config_of(*STILL), 0, torch.device("cpu"))
+    assert few.batch(0)[0].shape[0] == 5

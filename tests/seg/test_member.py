@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from labelgan.checkpoint import load_latest, load_tensors
+from labelgan.data.store import SliceStore
+from labelgan.errors import ConfigError, TrainingError
+from labelgan.interrupts import Interrupts
+from labelgan.seg.batches import SegBatches
+from labelgan.seg.folder import MemberFolder
+from labelgan.seg.losses import soft_dice_loss
+from labelgan.seg.member import Member, is_stuck
+from tiny import tiny_seg_config
+
+
+def member_of(folder: Path, *settings: str, network: str = "li2018", number: int = 0) -> Member:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = tiny_seg_config(network, *settings)
+    return Member(number, MemberFolder(folder), config, 2, torch.device("cpu"))
+
+
+def play(member: Member, store: SliceStore, steps: int, rows: np.ndarray | None = None) -> list[tuple[int, str]]:
+    told: list[tuple[int, str]] = []
+    rows = store.select() if rows is None else rows
+    batches = SegBatches(store, rows, None, member.config, member.number, member.device)
+    with Interrupts() as interrupts:
+        member.play(batches, steps, interrupts, lambda step, text: told.append((step, text)))
+    return told
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("network", ["li2018", "dynunet", "segresnet"])
+def test_one_lesion_slice_is_learnt_by_heart(phantom_store, tmp_path, network):
+    row = int(np.argmax(phantom_store.index["lesion_voxels"]))
+    still = ["augment.flip=0", "augment.rotate=0", "augment.shear=0", "augment.zoom=[1, 1]"]
+    more = ["network.width=8", "train.batch_size=1", "train.lr=3e-3", "network.norm=instance", "train.log_every=50"]
+    member = member_of(tmp_path, *still, *more, "train.checkpoint_every=1000", network=network)
+    play(member, phantom_store, 120, np.array([row]))
+    member.network.eval()
+    slices = phantom_store.read([row])
+    with torch.no_grad():
+        found = member.network(torch.from_numpy(slices.images_NCHW))[:, 0].sigmoid().numpy() > 0.45
+    truth = slices.masks_NHW == 1
+    assert truth.sum() >= 10
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+
+
+def test_what_a_member_leaves_behind(phantom_store, tmp_path):
+    member = member_of(tmp_path)
+    told = play(member, phantom_store, 6)
+    assert [step for step, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert told[-1][1] == f"member 1/2 loss {member.loss:.3f}"
+    rows = rows_of(tmp_path)
+    assert [(row["step"], row["start"]) for row in rows] == [("2", "0"), ("4", "0"), ("6", "0")]
+    assert all(0 < float(row["loss"]) <= 1 for row in rows)
+    newest = load_latest(tmp_path / "checkpoints")
+    assert newest is not None
+    assert newest.step == 6
+    final, early = load_tensors(tmp_path / "weights.safetensors"), load_tensors(tmp_path / "early.safetensors")
+    assert all(torch.equal(final[name], tensor) for name, tensor in newest.parts["network"].items())
+    assert not all(torch.equal(final[name], early[name]) for name in final)
+    shorter = member_of(tmp_path / "shorter")
+    play(shorter, phantom_store, 3)
+    assert (tmp_path / "shorter" / "weights.safetensors").read_bytes() == (tmp_path / "early.safetensors").read_bytes()
+
+
+def test_members_begin_and_go_different_ways(phantom_store, tmp_path):
+    for number in (0, 1):
+        play(member_of(tmp_path / str(number), number=number), phantom_store, 2)
+    assert (tmp_path / "0/weights.safetensors").read_bytes() != (tmp_path / "1/weights.safetensors").read_bytes()
+
+
+def test_stuck_is_above_the_limit_or_at_an_empty_mask():
+    assert is_stuck(0.995, 20, 0.99)
+    assert not is_stuck(0.98, 20, 0.99)
+    empty = torch.full((1, 1, 8, 8), -50.0), torch.ones(1, 8, 8, dtype=torch.uint8)
+    assert is_stuck(float(soft_dice_loss(*empty)), 64, 0.99)
+    assert not is_stuck(float(soft_dice_loss(empty[0] + 48, empty[1])), 64, 0.99)
+
+
+def dying(monkeypatch, until: int) -> list[int]:
+    """Makes every beginning before number ``until`` a network that finds nothing; gives the beginnings met."""
+    plain, met = Member._descend, []
+
+    def descend(self, images, masks):
+        met.append(self.start)
+        loss, pixels = plain(self, images, masks)
+        return (1.0 if self.start < until else min(loss, 0.9)), max(pixels, 1)
+
+    monkeypatch.setattr(Member, "_descend", descend)
+    return met
+
+
+def test_a_member_that_learns_nothing_begins_again_with_other_weights(phantom_store, tmp_path, monkeypatch):
+    met = dying(monkeypatch, until=2)
+    member = member_of(tmp_path, "train.restart_after=4")
+    play(member, phantom_store, 6)
+    assert met == [0] * 4 + [1] * 4 + [2] * 6
+    assert (member.start, member.step, member.total) == (2, 6, 14)
+    assert [(row["step"], row["start"]) for row in rows_of(tmp_path)][-2:] == [("12", "2"), ("14", "2")]
+    first = member_of(tmp_path / "other", "train.restart_after=4")
+    assert not all(
+        torch.equal(a, b)
+        for a, b in zip(first.network.state_dict().values(), member.network.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5, 9])
+def test_a_new_beginning_is_the_same_after_a_kill(phantom_store, tmp_path, monkeypatch, stop):
+    dying(monkeypatch, until=1)
+    settings = ["train.restart_after=4", "train.checkpoint_every=3"]
+    straight = member_of(tmp_path / "straight", *settings)
+    play(straight, phantom_store, 6)
+
+    class KilledError(Exception):
+        pass
+
+    killed = member_of(tmp_path / "killed", *settings)
+    batches = SegBatches(phantom_store, phantom_store.select(), None, killed.config, 0, killed.device)
+    calls = []
+
+    def die(step: int, text: str) -> None:
+        calls.append(step)
+        if len(calls) == stop:
+            raise KilledError
+
+    with Interrupts() as interrupts, pytest.raises(KilledError):
+        killed.play(batches, 6, interrupts, die)
+    resumed = member_of(tmp_path / "killed", *settings)
+    resumed.restore(6)
+    play(resumed, phantom_store, 6)
+    for name in ("weights.safetensors", "early.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert [(row["step"], row["start"]) for row in rows_of(tmp_path / "killed")] == [
+        (row["step"], row["start"]) for row in rows_of(tmp_path / "straight")
+    ]
+
+
+def test_a_member_that_never_learns_is_told(phantom_store, tmp_path, monkeypatch):
+    dying(monkeypatch, until=99)
+    member = member_of(tmp_path, "train.restart_after=2", "train.restarts=1")
+    with pytest.raises(TrainingError, match=r"above 0\.99, .* for 2 steps in each of 2 beginnings; lower the learning"):
+        play(member, phantom_store, 6)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_batches_without_lesions_say_nothing(phantom_store, tmp_path):
+    rows = np.flatnonzero(phantom_store.index["lesion_voxels"] == 0)
+    member = member_of(tmp_path, "train.restart_after=1")
+    play(member, phantom_store, 4, rows)
+    assert (member.start, member.stuck) == (0, 0)
+
+
+def test_a_loss_that_is_not_finite_stops_at_the_last_checkpoint(phantom_store, tmp_path, monkeypatch):
+    plain = Member._descend
+    monkeypatch.setattr(
+        Member, "_descend", lambda self, *batch: (math.nan, 1) if self.step == 4 else plain(self, *batch)
+    )
+    with pytest.raises(TrainingError, match=r"became non-finite at step 5; rolled back to step 4\. Lower the learning"):
+        play(member_of(tmp_path), phantom_store, 6)
+    state = json.loads((tmp_path / "checkpoints/step-00000004/state.json").read_text())
+    assert math.isfinite(state["loss"])
+
+
+def test_fewer_steps_than_were_made_are_refused(phantom_store, tmp_path):
+    play(member_of(tmp_path), phantom_store, 6)
+    with pytest.raises(ConfigError, match=r"^--steps: member 0 has already made 6 steps$"):
+        member_of(tmp_path).restore(5)

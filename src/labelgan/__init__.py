@@ -1,6 +1,7 @@
 """LabelGAN: from a few annotated scans to labelled synthetic images, and an honest verdict on whether they help.
 
-The verbs of the command line are functions here: `check`, `phantom`, `prepare`, `train`, `sample`, `score`.
+The verbs of the command line are functions here: `check`, `phantom`, `prepare`, `train`, `sample`,
+`segment_train`, `segment_predict`, `score`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from labelgan.api import check, phantom, prepare, sample, score, train
+    from labelgan.api import check, phantom, prepare, sample, score, segment_predict, segment_train, train
     from labelgan.data.case import Case, Cohort
     from labelgan.data.layouts import read_cohort
     from labelgan.data.store import SliceStore
@@ -25,6 +26,8 @@ _PLACES = {
     "prepare": "labelgan.api",
     "sample": "labelgan.api",
     "score": "labelgan.api",
+    "segment_predict": "labelgan.api",
+    "segment_train": "labelgan.api",
     "train": "labelgan.api",
     "Case": "labelgan.data.case",
     "Cohort": "labelgan.data.case",
@@ -47,6 +50,8 @@ __all__ = [
     "read_cohort",
     "sample",
     "score",
+    "segment_predict",
+    "segment_train",
     "train",
 ]
 

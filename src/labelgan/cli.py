@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from labelgan import __version__
+from labelgan import __version__, cli_segment
+from labelgan.cli_common import Device, Exclude, Settings, ids, say
 from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, ConfigError, LabelganError
 
 app = typer.Typer(
@@ -21,12 +22,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(cli_segment.app, name="segment")
+
 Data = Annotated[Path, typer.Argument(help="Folder of annotated scans, in any layout that `check` knows.")]
-Exclude = Annotated[str, typer.Option(help="Case or patient ids to hold out, separated by commas.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change one setting; may be repeated.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random stream.")]
 
 
@@ -57,7 +55,7 @@ def demo(
     """Phantom cohort to synthetic cohort, end to end, in a few minutes and without a network."""
     from labelgan.demo import run_demo
 
-    result = run_demo(out, from_scratch=from_scratch, steps=steps, say=_say)
+    result = run_demo(out, from_scratch=from_scratch, steps=steps, say=say)
     typer.echo(result)
 
 
@@ -135,7 +133,7 @@ def prepare(
     config = PrepareConfig.build({key: value for key, value in named.items() if value is not None}, "prepare")
     config = config.with_settings(settings or [])
     with Progress("prepare", "case") as progress:
-        store = api.prepare(data, out, config=config, exclude=_ids(exclude), force=force, report=progress)
+        store = api.prepare(data, out, config=config, exclude=ids(exclude), force=force, report=progress)
     lesions = int((store.index["lesion_voxels"] > 0).sum())
     typer.echo(
         f"{len(store)} slices of {store.size[0]}×{store.size[1]} ({', '.join(store.channels)}) "
@@ -144,7 +142,7 @@ def prepare(
     cropped = [case for case in store.cases if case.lesion_voxels_cropped]
     if cropped:
         lost = sum(case.lesion_voxels_cropped for case in cropped)
-        _say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside the slices; use a larger --size")
+        say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside the slices; use a larger --size")
 
 
 @app.command()
@@ -179,7 +177,7 @@ def train(
                 steps=steps,
                 seed=seed,
                 settings=[*(settings or []), *more],
-                exclude=_ids(exclude),
+                exclude=ids(exclude),
                 resume=resume,
                 start_from=start_from,
                 report=progress,
@@ -187,16 +185,14 @@ def train(
             )
         except KeyboardInterrupt:
             if (out / "checkpoints").is_dir():
-                _say(
-                    f"interrupted; the state is saved. Go on with: labelgan train {store_or_data} --out {out} --resume"
-                )
+                say(f"interrupted; the state is saved. Go on with: labelgan train {store_or_data} --out {out} --resume")
             raise
     typer.echo(
         f"{result.steps} steps in {out}: diversity {result.diversity:.2f} of real slices', "
         f"{result.lesion_rate:.0%} of samples have a lesion"
     )
     if result.collapsed:
-        _say("warning: the generator has collapsed: its samples hardly differ; `sample` will refuse it")
+        say("warning: the generator has collapsed: its samples hardly differ; `sample` will refuse it")
 
 
 @app.command()
@@ -255,22 +251,14 @@ def score(
 
         print_scores(report)
     for note in report.notes:
-        _say(f"warning: {note}")
+        say(f"warning: {note}")
     if report.missing:
-        _say(f"warning: {len(report.missing)} cases have no prediction: {', '.join(report.missing)}")
+        say(f"warning: {len(report.missing)} cases have no prediction: {', '.join(report.missing)}")
     if report.extra:
-        _say(f"warning: {len(report.extra)} files belong to no case: {', '.join(map(str, report.extra))}")
+        say(f"warning: {len(report.extra)} files belong to no case: {', '.join(map(str, report.extra))}")
     for case, error in report.failures:
-        _say(f"error: {error} (case {case})")
+        say(f"error: {error} (case {case})")
     raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _ids(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -302,7 +290,7 @@ def run_command(arguments: list[str]) -> int:
             traceback.print_exc()
         line, code = _told(error)
         if line:
-            _say(f"error: {line}")
+            say(f"error: {line}")
         return code
 
 

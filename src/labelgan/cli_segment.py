@@ -1,0 +1,105 @@
+"""The commands under ``labelgan segment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelgan.cli_common import Device, Exclude, Settings, ids, say
+from labelgan.errors import EXIT_DONE, EXIT_USAGE
+
+app = typer.Typer(no_args_is_help=True, help="Train a segmenter, and find lesions with it.")
+
+
+@app.command()
+def train(
+    store: Annotated[Path, typer.Argument(help="Slice store.")],
+    out: Annotated[Path, typer.Option(help="Segmenter folder.")],
+    ensemble: Annotated[
+        int | None, typer.Option(min=1, help="How many networks are trained and averaged. (default: 3)")
+    ] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Synthetic cohort to mix into the training.")] = None,
+    exclude: Exclude = "",
+    network: Annotated[str | None, typer.Option(help="li2018, dynunet or segresnet. (default: li2018)")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimiser steps of each network. (default: 50 epochs)")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+) -> None:
+    """Train an ensemble; excluded patients, and synthetic data made from them, are kept out. Exit code 3 on a leak."""
+    from labelgan import api
+    from labelgan.progress import Progress
+
+    named = {"device": device, "threads": threads}
+    more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
+    with Progress("read", "slice") as read_progress, Progress("segment", "step") as progress:
+        try:
+            result = api.segment_train(
+                store,
+                out,
+                network=network,
+                ensemble=ensemble,
+                steps=steps,
+                seed=seed,
+                synthetic=synthetic,
+                exclude=ids(exclude),
+                settings=[*(settings or []), *more],
+                resume=resume,
+                report=progress,
+                read_report=read_progress,
+            )
+        except KeyboardInterrupt:
+            if (out / "members").is_dir():
+                again = f" --synthetic {synthetic}" if synthetic else ""
+                say(
+                    "interrupted; the state is saved. "
+                    f"Go on with: labelgan segment train {store} --out {out}{again} --resume"
+                )
+            raise
+    losses = ", ".join(f"{loss:.3f}" for loss in result.losses)
+    typer.echo(f"{result.members} networks of {result.steps} steps in {out}; last losses {losses}")
+
+
+@app.command()
+def predict(
+    segmenter: Annotated[Path, typer.Argument(metavar="SEG", help="Segmenter folder.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="A cohort, one case, or the challenge's /input with orig and pre.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for CASE/result.nii.gz.")],
+    device: Device = "auto",
+    challenge: Annotated[
+        bool, typer.Option("--challenge", help="INPUT is one case; write OUT/result.nii.gz, as the challenge wants it.")
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probability.nii.gz beside each mask.")
+    ] = False,
+    settings: Settings = None,
+) -> None:
+    """Write lesion masks on the scans' own grids. Exit code 2 when a case fails; the others are finished."""
+    from labelgan import api
+    from labelgan.progress import Progress
+
+    more = ["predict.probabilities=true"] if probabilities else []
+    with Progress("predict", "case") as progress:
+        report = api.segment_predict(
+            segmenter,
+            source,
+            out,
+            device=device,
+            challenge=challenge,
+            settings=[*(settings or []), *more],
+            report=progress,
+        )
+    typer.echo(f"{len(report.written)} masks in {out}")
+    if report.trained_on:
+        say(f"warning: {len(report.trained_on)} cases were trained on: {', '.join(report.trained_on)}")
+    for case, error in report.failures:
+        say(f"error: {error}" if error.subject == case else f"error: {error} (case {case})")
+    raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)

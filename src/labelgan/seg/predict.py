@@ -1,0 +1,164 @@
+"""From a scan to its lesion mask: prepared as the training was, averaged over the ensemble, back on the native grid."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from labelgan.checkpoint import load_tensors, load_weights
+from labelgan.config import PrepareConfig
+from labelgan.config_seg import SegConfig, SegPredictConfig
+from labelgan.data.case import Case
+from labelgan.data.preprocess import prepare_case
+from labelgan.device import autocast, choose_device
+from labelgan.errors import CheckpointError, ConfigError
+from labelgan.seg.folder import SegmenterFolder
+from labelgan.seg.networks import build_segmenter
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A case's mask on the grid of its first image.
+
+    Attributes:
+        case: the case's id.
+        mask_XYZ: uint8, 1 where there is a lesion.
+        probability_XYZ: float32, the ensemble's mean; 0 outside the slices that were looked at.
+        affine: (4, 4), voxel index to millimetres, RAS+.
+        trained_on: whether the ensemble has seen one of the case's images in training.
+    """
+
+    case: str
+    mask_XYZ: np.ndarray
+    probability_XYZ: np.ndarray
+    affine: np.ndarray
+    trained_on: bool
+
+
+class Ensemble:
+    """Trained segmenters, ready to predict.
+
+    Example:
+        >>> ensemble = Ensemble.load("segmenter")  # doctest: +SKIP
+        >>> ensemble.predict(read_cohort("scans").cases[0]).mask_XYZ.sum()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        networks: list[torch.nn.Module],
+        channels: tuple[str, ...],
+        prepare: PrepareConfig,
+        config: SegConfig,
+        device: torch.device,
+        seen: frozenset[str] = frozenset(),
+    ) -> None:
+        self.networks = [network.to(device).eval() for network in networks]
+        self.channels, self.config, self.device, self.seen = channels, config, device, seen
+        # Training may thin slices out; a prediction is of every slice.
+        self.prepare = prepare.model_copy(update={"every": 1})
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", settings: Collection[str] = ()) -> Self:
+        """Loads the ensemble of a segmenter folder.
+
+        Args:
+            path: segmenter folder.
+            device: where to predict.
+            settings: ``"predict.x=value"`` changes.
+
+        Raises:
+            CheckpointError: the folder holds no finished training, or is damaged.
+            ConfigError: a setting is unknown.
+        """
+        folder = SegmenterFolder(Path(path))
+        manifest = folder.read_manifest()
+        if manifest["status"] != "complete":
+            raise CheckpointError(
+                path, f"its training is not complete (status: {manifest['status']}); go on with segment train --resume"
+            )
+        if foreign := [setting for setting in settings if not setting.strip().startswith("predict.")]:
+            raise ConfigError(f"--set {foreign[0]}", "is settled by the training; only predict.* can be changed")
+        trained = folder.read_config()
+        config = trained.model_copy(update={"predict": trained.with_settings(list(settings)).predict})
+        channels = tuple(manifest["channels"])
+        networks = []
+        for number in range(config.train.members):
+            member = folder.member(number)
+            weights = member.early if config.predict.early else member.weights
+            if config.predict.early and not weights.is_file():
+                raise CheckpointError(weights, "is not there: training kept no early weights (train.early_step)")
+            network = build_segmenter(config.network, len(channels))
+            load_weights(network, load_tensors(weights), weights)
+            networks.append(network)
+        seen = frozenset(value for case in manifest["training_cases"] for value in case["hashes"].values())
+        return cls(networks, channels, folder.read_prepare(), config, choose_device(device), seen)
+
+    @torch.no_grad()
+    def probabilities(self, images_NCHW: np.ndarray) -> np.ndarray:
+        """Gives the mean probability of lesion, (N, H, W) float32, for slices of z-scores; memory holds one batch."""
+        settings = self.config.predict
+        result = np.empty((len(images_NCHW), *images_NCHW.shape[2:]), dtype=np.float32)
+        for first in range(0, len(images_NCHW), settings.batch_size):
+            part = slice(first, first + settings.batch_size)
+            # Training saw z-scores in the store's half precision.
+            batch_NCHW = torch.from_numpy(images_NCHW[part].astype(np.float16)).to(self.device).float()
+            total = self._sum_over_members(batch_NCHW)
+            if settings.flips:
+                total = (total + self._sum_over_members(batch_NCHW.flip(3)).flip(2)) / 2
+            result[part] = (total / len(self.networks)).cpu().numpy()
+        return result
+
+    def _sum_over_members(self, batch_NCHW: torch.Tensor) -> torch.Tensor:
+        total_NHW = torch.zeros(len(batch_NCHW), *batch_NCHW.shape[2:], device=self.device)
+        for network in self.networks:
+            with autocast(self.device, self.config.train.precision):
+                logits_N1HW = network(batch_NCHW)
+            total_NHW += logits_N1HW[:, 0].float().sigmoid()
+        return total_NHW
+
+    def predict(self, case: Case) -> Prediction:
+        """Finds the lesions of one case. An expert mask beside its images is not looked at.
+
+        Raises:
+            DataError: an image is missing or cannot be used; the message names it.
+        """
+        prepared = prepare_case(dataclasses.replace(case, mask=None), self.prepare, self.channels)
+        probability_ZHW = self.probabilities(prepared.images_ZCHW)
+        count = prepared.geometry.z.length
+        emptied = int(count * self.config.predict.emptied)
+        probability_ZHW[(prepared.z < emptied) | (prepared.z >= count - emptied)] = 0
+        probability_XYZ = prepared.geometry.to_native(probability_ZHW, order="image", z=prepared.z)
+        return Prediction(
+            case=case.id,
+            mask_XYZ=to_lesions(probability_XYZ, self.config.predict),
+            probability_XYZ=probability_XYZ,
+            affine=np.asarray(prepared.geometry.native_affine),
+            trained_on=not self.seen.isdisjoint(prepared.hashes.values()),
+        )
+
+
+def to_lesions(probability_XYZ: np.ndarray, config: SegPredictConfig) -> np.ndarray:
+    """Thresholds probabilities and removes lesions (26-connected) of fewer than ``min_voxels`` voxels: uint8."""
+    mask = probability_XYZ > config.threshold
+    if config.min_voxels > 1 and mask.any():
+        from scipy import ndimage
+
+        labels = np.empty(mask.shape, dtype=np.int32)
+        ndimage.label(mask, structure=np.ones((3, 3, 3)), output=labels)
+        kept = np.bincount(labels.ravel()) >= config.min_voxels
+        kept[0] = False
+        mask = kept[labels]
+    return mask.astype(np.uint8)
+
+
+def manifest_facts(folder: Path) -> dict[str, Any]:
+    """What a prediction's manifest says of the segmenter that made it."""
+    manifest = SegmenterFolder(folder).read_manifest()
+    keys = ("network", "steps", "members", "training_cases", "held_out_cases", "synthetic")
+    return {key: manifest[key] for key in keys if key in manifest}

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from labelgan import api
+from labelgan.cli import run_command
+from labelgan.config_seg import SegConfig
+from labelgan.seg.train import train_segmenter
+from tiny import SEG_SETTINGS, folder_bytes
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = run_command([str(argument) for argument in ("segment", *arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def tiny(*more: str) -> list[str]:
+    return [part for setting in (*SEG_SETTINGS, *more) for part in ("--set", setting)]
+
+
+def test_train_predict_and_score(capsys, phantom_store, phantom_cohort, tmp_path):
+    seg, out = tmp_path / "seg", tmp_path / "out"
+    named = ["--ensemble", "1", "--steps", "4", "--seed", "3", "--exclude", "P001", "--network", "segresnet"]
+    code, words, err = run(capsys, "train", phantom_store.path, "--out", seg, *named, *tiny("network.width=8"))
+    assert code == 0, err
+    assert words.startswith(f"1 networks of 4 steps in {seg}; last losses 0.")
+    assert "segment 4/4" in err
+    config = SegConfig.from_toml(seg / "config.toml")
+    assert (config.network.name, config.train.seed, config.train.members) == ("segresnet", 3, 1)
+    code, words, err = run(capsys, "predict", seg, phantom_cohort, "--out", out, "--probabilities")
+    assert (code, words) == (0, f"3 masks in {out}\n")
+    assert "warning: 2 cases were trained on: P002, P003" in err
+    assert (out / "P001" / "probability.nii.gz").is_file()
+    assert run_command(["score", str(phantom_cohort), str(out), "--json"]) == 0
+
+
+def test_a_leak_is_refused(capsys, phantom_store, tiny_samples, tmp_path):
+    arguments = ["train", phantom_store.path, "--out", tmp_path / "seg", "--synthetic", tiny_samples]
+    code, _, err = run(capsys, *arguments, "--exclude", "P003", *tiny())
+    assert code == 3
+    assert err == (f"error: {tiny_samples}: was made from the held-out case P003 (the same voxels as P003)\n")
+    assert not (tmp_path / "seg").exists()
+
+
+def test_failed_cases_are_named_and_the_code_tells(capsys, tiny_segmenter, phantom_cohort, tmp_path):
+    import shutil
+
+    cohort = tmp_path / "cohort"
+    shutil.copytree(phantom_cohort, cohort)
+    next(cohort.glob("*/P002/pre/FLAIR.nii.gz")).unlink()
+    code, words, err = run(capsys, "predict", tiny_segmenter, cohort, "--out", tmp_path / "out")
+    assert (code, words) == (2, f"2 masks in {tmp_path / 'out'}\n")
+    assert err.splitlines()[-1] == "error: P002: has no FLAIR image"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "/no/such", "--out", "x"], "/no/such: is not a slice store: it has no manifest.json"),
+        (["train", "/no/such"], "--out: Missing option"),
+        (["train", "/no/such", "--out", "x", "--network", "unet"], "--network unet: unknown network; one of li2018"),
+        (["train", "/no/such", "--out", "x", "--set", "train.x=1"], "--set train.x=1: unknown setting 'train.x'"),
+        (["train", "/no/such", "--out", "x", "--ensemble", "0"], "--ensemble: Input should be greater"),
+        (["predict", "/no/such", "/no/input", "--out", "x"], "/no/such: there is no such segmenter folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_it(capsys, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert err.startswith(f"error: {said}")
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_does(
+    capsys, phantom_store, tiny_segmenter, tmp_path, monkeypatch
+):
+    seg = tmp_path / "seg"
+    plain = api.segment_train
+
+    def interrupted(*arguments, report, **options):
+        def tell(done: int, total: int, text: str) -> None:
+            if done == 3:
+                signal.raise_signal(signal.SIGINT)
+
+        return plain(*arguments, report=tell, **options)
+
+    monkeypatch.setattr(api, "segment_train", interrupted)
+    code, _, err = run(capsys, "train", phantom_store.path, "--out", seg, "--exclude", "P001", *tiny())
+    assert code == 130
+    assert f"Go on with: labelgan segment train {phantom_store.path} --out {seg} --resume" in err
+    monkeypatch.undo()
+    # settings and exclusions come from the folder
+    code, _, err = run(capsys, "train", phantom_store.path, "--out", seg, "--resume")
+    assert code == 0, err
+    assert json.loads((seg / "manifest.json").read_text())["excluded"] == ["P001"]
+    before, after = (
+        {name: content for name, content in folder_bytes(folder).items() if name.endswith("weights.safetensors")}
+        for folder in (tiny_segmenter, seg)
+    )
+    assert before == after
+
+
+def test_the_verbs_take_a_whole_config(phantom_store, tmp_path):
+    config = SegConfig.for_segmenter("li2018", [*SEG_SETTINGS, "train.members=1"])
+    result = api.segment_train(phantom_store.path, tmp_path / "a", config=config, steps=2)
+    straight = train_segmenter(phantom_store, tmp_path / "b", config.with_settings(["train.steps=2"]))
+    assert result.losses == straight.losses
+    assert result.steps == 2

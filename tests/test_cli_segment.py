@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -49,8 +50,6 @@ def test_a_leak_is_refused(capsys, phantom_store, tiny_samples, tmp_path):
 
 
 def test_failed_cases_are_named_and_the_code_tells(capsys, tiny_segmenter, phantom_cohort, tmp_path):
-    import shutil
-
     cohort = tmp_path / "cohort"
     shutil.copytree(phantom_cohort, cohort)
     next(cohort.glob("*/P002/pre/FLAIR.nii.gz")).unlink()
@@ -114,3 +113,20 @@ def test_the_verbs_take_a_whole_config(phantom_store, tmp_path):
     straight = train_segmenter(phantom_store, tmp_path / "b", config.with_settings(["train.steps=2"]))
     assert result.losses == straight.losses
     assert result.steps == 2
+
+
+def test_the_containers_entry_point_does_what_the_challenge_asks(capsys, tiny_segmenter, phantom_cohort, tmp_path):
+    """The container cannot be built here; its command can be run, with this machine's folders in place of its own."""
+    dockerfile = Path(__file__).parents[1] / "Dockerfile"
+    (line,) = [line for line in dockerfile.read_text().splitlines() if line.startswith("ENTRYPOINT ")]
+    program, *arguments = json.loads(line.removeprefix("ENTRYPOINT "))
+    assert (program, arguments[0]) == ("labelgan", "segment")
+    mounted, output = tmp_path / "mounted", tmp_path / "output"
+    for name in ("orig", "pre"):
+        shutil.copytree(next(phantom_cohort.glob("*/P001/pre")), mounted / name)
+    output.mkdir()
+    places = {"/opt/segmenter": tiny_segmenter, "/input": mounted, "/output": output}
+    assert places.keys() <= set(arguments)
+    code, _, err = run(capsys, *[places.get(argument, argument) for argument in arguments[1:]])
+    assert code == 0, err
+    assert [path.name for path in output.iterdir()] == ["result.nii.gz"]

@@ -225,3 +225,15 @@ def test_a_predictions_manifest_names_the_segmenters_cases(tiny_segmenter):
     facts = manifest_facts(tiny_segmenter)
     assert [case["id"] for case in facts["training_cases"]] == ["P002", "P003"]
     assert len(facts["members"]) == 2
+
+
+def test_memory_holds_one_batch_whatever_the_volume():
+    seen = []
+
+    class Counting(Constant):
+        def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+            seen.append(len(images_NCHW))
+            return super().forward(images_NCHW)
+
+    ensemble_of(Counting(0.5), batch_size=3).probabilities(np.zeros((10, 2, 32, 32), np.float32))
+    assert seen == [3, 3, 3, 1]

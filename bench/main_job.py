@@ -58,9 +58,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("runs/main-job"))
     arguments = parser.parse_args()
-    print(
-        "| cohort | slices | with lesion | game | seconds | diversity | samples with lesion | accepted by `check` |"
-    )
+    print("| cohort | slices | with lesion | game | seconds | diversity | samples with lesion | accepted by `check` |")
     print("|---|---|---|---|---|---|---|---|")
     for cohort in arguments.cohorts:
         folder = arguments.out / cohort.name

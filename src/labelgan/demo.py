@@ -81,7 +81,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
                 preset="laptop" if from_scratch else None,
                 steps=steps,
                 start_from=None if from_scratch else api.PHANTOM_GENERATOR,
-                settings=("train.sample_every=100", "train.checkpoint_every=100", "train.threads=0"),
+                settings=("train.sample_every=100", "train.checkpoint_every=100"),
                 report=progress,
             )
         return f"{result.steps} steps; samples are {result.diversity:.2f} times as diverse as real slices"
@@ -114,8 +114,10 @@ def _write_page(out: Path, stages: list[Stage], steps: int, from_scratch: bool) 
     from labelgan.report.plots import training_curves
 
     generator = Generator.load(out / "run", force=True)
-    samples = generator.sample(PICTURED, seed=1)
-    pixels = mosaic(to_unit(samples.images_NCHW), samples.masks_NHW)
+    samples = generator.sample(SAMPLES, seed=1)
+    # Those with a lesion first, otherwise in the order they came.
+    picked = np.argsort(~samples.masks_NHW.any(axis=(1, 2)), kind="stable")[:PICTURED]
+    pixels = mosaic(to_unit(samples.images_NCHW[picked]), samples.masks_NHW[picked])
     picture = out / "synthetic.png"
     save_png(picture, pixels)
     store = SliceStore.open(out / "store")
@@ -134,7 +136,9 @@ def _write_page(out: Path, stages: list[Stage], steps: int, from_scratch: bool) 
         title="LabelGAN demo",
         total=f"{sum(stage.seconds for stage in stages) / 60:.1f} minutes",
         stages=stages,
-        synthetic=Picture(encode_png(pixels), f"Each slice as {shown}.", "Synthetic slices with lesion outlines"),
+        synthetic=Picture(
+            encode_png(pixels), f"Those with a lesion first, each as {shown}.", "Synthetic slices with lesion outlines"
+        ),
         source=Picture(
             encode_png(mosaic(to_unit(batch.images_NCHW), batch.masks_NHW == 1)),
             "Phantom slices of the training cohort, shown alike.",

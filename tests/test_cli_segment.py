@@ -130,3 +130,11 @@ def test_the_containers_entry_point_does_what_the_challenge_asks(capsys, tiny_se
     code, _, err = run(capsys, *[places.get(argument, argument) for argument in arguments[1:]])
     assert code == 0, err
     assert [path.name for path in output.iterdir()] == ["result.nii.gz"]
+
+
+def test_scores_come_with_pictures(capsys, tiny_segmenter, phantom_cohort, tmp_path):
+    run(capsys, "predict", tiny_segmenter, phantom_cohort, "--out", tmp_path / "out")
+    arguments = ["score", phantom_cohort, tmp_path / "out", "--json", "--overlays", tmp_path / "pictures"]
+    assert run_command([str(argument) for argument in arguments]) == 0
+    assert f"3 pictures in {tmp_path / 'pictures'}, the worst first" in capsys.readouterr().err
+    assert len(list((tmp_path / "pictures").glob("00[123]_P00[123].png"))) == 3

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelgan.config import PrepareConfig
-from labelgan.errors import ConfigError, DataError
+from labelgan.errors import ConfigError, DataError, LabelganError
 
 if TYPE_CHECKING:
     from labelgan.config_gan import GanConfig
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from labelgan.data.problems import CheckReport
     from labelgan.data.store import SliceStore
     from labelgan.gan.train import TrainingResult
+    from labelgan.report.overlays import Overlay
     from labelgan.scoring_report import ScoreReport
     from labelgan.seg.predict_folder import PredictReport
     from labelgan.seg.train import SegTrainingResult
@@ -114,7 +115,9 @@ def training_config(
         raise ConfigError(f"--model {model}", f"{parent} is a run of {config.model}")
     if preset is not None and preset != config.preset:
         raise ConfigError(f"--preset {preset}", f"{parent} was made with preset {config.preset or 'none'}")
-    return config.with_settings(list(settings))
+    # Where the parent was trained says nothing about where its child will be.
+    here = [] if resume_from else ["train.device=auto", "train.threads=0"]
+    return config.with_settings([*here, *settings])
 
 
 def train(
@@ -295,3 +298,17 @@ def score(
     from labelgan.scoring import score_paths
 
     return score_paths(Path(reference), Path(prediction), resample=resample, layout=layout, progress=report)
+
+
+def overlays(
+    reference: str | Path,
+    prediction: str | Path,
+    out: str | Path,
+    *,
+    layout: str | None = None,
+    report: Report | None = None,
+) -> tuple[list[Overlay], list[tuple[str, LabelganError]]]:
+    """Draws hits, misses and false alarms of every predicted case; see `report.overlays.write_overlays`."""
+    from labelgan.report.overlays import write_overlays
+
+    return write_overlays(Path(reference), Path(prediction), Path(out), layout=layout, progress=report)

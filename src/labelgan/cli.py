@@ -234,6 +234,10 @@ def score(
         bool, typer.Option("--resample", help="Bring predictions on another grid to the reference's, nearest voxel.")
     ] = False,
     layout: Annotated[str | None, typer.Option(help="Read the reference as this layout instead of looking.")] = None,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw hits, misses and false alarms of every case, worst first."),
+    ] = None,
 ) -> None:
     """Score predicted masks by the five metrics of the WMH challenge. Exit code 2 when a case cannot be scored."""
     from labelgan import api
@@ -244,6 +248,12 @@ def score(
         report = api.score(reference, prediction, resample=resample, layout=layout, report=progress)
     if csv is not None:
         write_text_atomic(csv, report.to_csv())
+    if overlays is not None:
+        with Progress("draw", "case") as progress:
+            pictures, undrawn = api.overlays(reference, prediction, overlays, layout=layout, report=progress)
+        say(f"{len(pictures)} pictures in {overlays}, the worst first")
+        for case, error in undrawn:
+            say(f"warning: no picture of case {case}: {error}")
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
     elif report.rows:

@@ -1,6 +1,6 @@
 """Runs the main job on cohorts: prepare, each game for some hundred steps, sample in every format, check the result.
 
-Run: python bench/main_job.py COHORT... [--steps 300] [--out runs/main-job] > docs/results/main-job.md
+Run: python bench/main_job.py COHORT... [--steps 200] [--out runs/main-job] > docs/results/main-job.md
 Each line of the table is one training; what is finished is not done again.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
     """Prints the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohorts", type=Path, nargs="+")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/main-job"))
     arguments = parser.parse_args()
     print("| cohort | slices | with lesion | game | seconds | diversity | samples with lesion | accepted by `check` |")

@@ -98,7 +98,11 @@ def test_ids_take_only_as_many_parts_as_they_need() -> None:
     assert unique_ids(parts) == ["training_A_1", "test_A_1", "B_1", "2", "C_d_1"]
 
 
-NAMES = st.sampled_from(["A", "B", "a b", "1", "2", "1_2"])
+def test_an_id_made_of_two_parts_never_meets_one_that_was_there() -> None:
+    assert unique_ids([(None, None, "2"), (None, "A", "1_2"), (None, "1", "2")]) == ["2", "A_1_2", "1_2"]
+
+
+NAMES = st.sampled_from(["A", "B", "a b", "1", "2", "12"])
 
 
 @given(st.lists(st.tuples(st.none() | NAMES, st.none() | NAMES, NAMES), max_size=8))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import torch
 from torch import Tensor, nn
 
 from labelgan.config_gan import NetworkConfig
@@ -20,12 +21,13 @@ class DenseGenerator(nn.Module):
     def __init__(self, config: NetworkConfig, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.shape = (channels, *size)
+        paint = nn.Linear(config.hidden, math.prod(self.shape))
         self.layers = nn.Sequential(
             nn.Linear(config.latent_dim, config.hidden),
             nn.ReLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.ReLU(),
-            nn.Linear(config.hidden, math.prod(self.shape)),
+            paint,
             nn.Tanh(),
         )
         for module in self.layers:
@@ -33,6 +35,8 @@ class DenseGenerator(nn.Module):
                 # He et al. 2015; the paper does not tell its own. Smaller weights make all first samples one picture.
                 nn.init.kaiming_normal_(module.weight)
                 nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            paint.weight.mul_(0.25)  # the tanh must not begin saturated
 
     def forward(self, z_NZ: Tensor) -> Tensor:
         """Maps (N, Z) to (N, C, H, W) in (-1, 1)."""

@@ -104,7 +104,7 @@ class LoopConfig(Config):
     sample_every: int = Field(default=500, ge=1, description="steps between sample grids")
     log_every: int = Field(default=10, ge=1, description="steps between rows of metrics.csv")
     collapse_ratio: float = Field(
-        default=0.1,
+        default=0.05,
         ge=0,
         description="a generator whose samples differ less than this share of what real slices do has collapsed",
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelgan.errors import CheckpointError
+from labelgan.errors import CheckpointError, DataError
 from labelgan.files import fsync_folder, read_json, sha256_file, write_bytes_atomic, write_json_atomic
 
 if TYPE_CHECKING:
@@ -140,8 +140,6 @@ def load_latest(root: Path, device: str | torch.device = "cpu") -> Checkpoint | 
 
 
 def _load(folder: Path, device: str | torch.device) -> Checkpoint:
-    from labelgan.errors import DataError
-
     try:
         state = read_json(folder / "state.json")
         step, hashes = state["step"], state["sha256"]
@@ -157,3 +155,24 @@ def _load(folder: Path, device: str | torch.device) -> Checkpoint:
             raise CheckpointError(path, "is missing or differs from the hash written beside it")
         parts[name] = load_tensors(path, device)
     return Checkpoint(folder, step, parts, state)
+
+
+def read_model_manifest(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """Reads the manifest of a trained model; raises CheckpointError when it is absent or of another kind or format."""
+    try:
+        manifest = read_json(path)
+    except DataError as error:
+        raise CheckpointError(path, error.reason) from None
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        raise CheckpointError(path, f"is not the manifest of a {kind}")
+    if manifest.get("format") != version:
+        raise CheckpointError(path, f"has format {manifest.get('format')!r}; this version reads {version}")
+    return manifest
+
+
+def require_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to go on with other settings than a model was begun with: {part: {key: value}} on both sides."""
+    for part, values in before.items():
+        for key, value in values.items():
+            if now[part][key] != value:
+                raise CheckpointError(folder, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}")

@@ -68,7 +68,7 @@ class Exporter:
     end: Callable[[Path, CohortFacts, list[str]], None]
 
 
-def nifti_bytes(volume_XYZ: np.ndarray, affine: np.ndarray) -> bytes:
+def nifti_bytes(volume_XYZ: np.ndarray, affine: np.ndarray, compresslevel: int = 6) -> bytes:
     """Encodes a gzipped NIfTI-1 with a header made from nothing; the same voxels give the same bytes."""
     import nibabel as nib
 
@@ -76,7 +76,7 @@ def nifti_bytes(volume_XYZ: np.ndarray, affine: np.ndarray) -> bytes:
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
-    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
+    return gzip.compress(image.to_bytes(), compresslevel=compresslevel, mtime=0)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -5,7 +5,6 @@ Built from the MNI152 maps that nilearn ships, for demos, tests and pre-training
 
 from __future__ import annotations
 
-import gzip
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 
 import labelgan
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
+from labelgan.data.export import nifti_bytes
 from labelgan.data.phantom_anatomy import load_anatomy
 from labelgan.data.phantom_lesions import draw_load_ml, plant_pathology
 from labelgan.data.phantom_render import Head, Pose, render_head
@@ -222,15 +222,4 @@ def _write_patient(folder: Path, patient: PhantomPatient) -> None:
         ("orig/FLAIR", patient.flair_orig),
         ("wmh", patient.mask.astype(np.float32)),
     ):
-        _write_nifti(folder / f"{name}.nii.gz", data, patient.affine)
-
-
-def _write_nifti(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    """A fresh header: geometry and type, no descriptive field; no time stamp in the gzip stream."""
-    import nibabel as nib
-
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    write_bytes_atomic(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+        write_bytes_atomic(folder / f"{name}.nii.gz", nifti_bytes(data, patient.affine, compresslevel=1))

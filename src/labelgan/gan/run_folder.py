@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from labelgan.checkpoint import read_model_manifest
 from labelgan.config_gan import GanConfig
 from labelgan.data.store import SliceStore
-from labelgan.errors import CheckpointError, DataError
-from labelgan.files import read_json, write_json_atomic
+from labelgan.errors import CheckpointError
+from labelgan.files import write_json_atomic
 from labelgan.provenance import provenance
 
 FORMAT_VERSION = 1
@@ -58,16 +59,7 @@ class RunFolder:
         """Reads and validates the manifest; raises CheckpointError naming it."""
         if not self.path.is_dir():
             raise CheckpointError(self.path, "there is no such run folder")
-        try:
-            manifest = read_json(self.manifest)
-        except DataError as error:
-            raise CheckpointError(self.manifest, error.reason) from None
-        if not isinstance(manifest, dict) or manifest.get("kind") != "generator":
-            raise CheckpointError(self.manifest, "is not the manifest of a generator")
-        if manifest.get("format") != FORMAT_VERSION:
-            raise CheckpointError(
-                self.manifest, f"has format {manifest.get('format')!r}; this version reads {FORMAT_VERSION}"
-            )
+        manifest = read_model_manifest(self.manifest, "generator", FORMAT_VERSION)
         _validate(manifest, self.manifest)
         return manifest
 

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgan.checkpoint import checkpoint_folders, load_latest, load_tensors, save_checkpoint, save_tensors
+from labelgan.checkpoint import (
+    checkpoint_folders,
+    load_latest,
+    load_tensors,
+    require_same_settings,
+    save_checkpoint,
+    save_tensors,
+)
 from labelgan.config_gan import GanConfig
 from labelgan.data.store import SliceStore
 from labelgan.device import choose_device
@@ -190,12 +197,7 @@ class _Loop:
         before, now = (
             item.model_dump(exclude={"train": free, "preset": True, "model": True}) for item in (config, self.config)
         )
-        for part, values in before.items():
-            for key, value in values.items():
-                if now[part][key] != value:
-                    raise CheckpointError(
-                        self.run.path, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}"
-                    )
+        require_same_settings(before, now, self.run.path)
 
     def _look(self, step: int, recorder: Recorder) -> dict[str, float]:
         """Draws the fixed samples: a picture, and the diversity watch."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from labelgan.checkpoint import read_model_manifest
 from labelgan.config import PrepareConfig
 from labelgan.config_seg import SegConfig
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.errors import CheckpointError, DataError
-from labelgan.files import read_json, write_json_atomic
+from labelgan.errors import CheckpointError
+from labelgan.files import write_json_atomic
 from labelgan.provenance import provenance
 
 FORMAT_VERSION = 1
@@ -76,16 +77,7 @@ class SegmenterFolder:
         """Reads and validates the manifest; raises CheckpointError naming it."""
         if not self.path.is_dir():
             raise CheckpointError(self.path, "there is no such segmenter folder")
-        try:
-            manifest = read_json(self.manifest)
-        except DataError as error:
-            raise CheckpointError(self.manifest, error.reason) from None
-        if not isinstance(manifest, dict) or manifest.get("kind") != "segmenter":
-            raise CheckpointError(self.manifest, "is not the manifest of a segmenter")
-        if manifest.get("format") != FORMAT_VERSION:
-            raise CheckpointError(
-                self.manifest, f"has format {manifest.get('format')!r}; this version reads {FORMAT_VERSION}"
-            )
+        manifest = read_model_manifest(self.manifest, "segmenter", FORMAT_VERSION)
         _validate(manifest, self.manifest)
         return manifest
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from labelgan.checkpoint import require_same_settings
 from labelgan.config_seg import SegConfig
 from labelgan.data.store import SliceStore, StoredCase, require_known
 from labelgan.device import choose_device
@@ -189,9 +190,4 @@ class _Loop:
             raise CheckpointError(self.folder.path, "was trained with other synthetic slices, or none")
         free = {"steps", "epochs", "members", "checkpoint_every", "log_every", "early_step", "device", "threads"}
         before, now = (item.model_dump(exclude={"train": free, "predict": True}) for item in (config, self.config))
-        for part, values in before.items():
-            for key, value in values.items():
-                if now[part][key] != value:
-                    raise CheckpointError(
-                        self.folder.path, f"was trained with {part}.{key} = {value!r}, not {now[part][key]!r}"
-                    )
+        require_same_settings(before, now, self.folder.path)

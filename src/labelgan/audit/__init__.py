@@ -1,0 +1,1 @@
+"""Audits: can synthetic slices be trusted, and can they be shared?"""

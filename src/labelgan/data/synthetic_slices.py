@@ -1,0 +1,208 @@
+"""Reading a labelled cohort, synthetic or real, as slices on a store's grid and scale; and what its generator saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelgan.data.case import Case, Cohort, Volume
+from labelgan.data.geometry import SliceGeometry
+from labelgan.data.layouts import SYNTHETIC_SLICES
+from labelgan.data.layouts_common import manifest_of
+from labelgan.data.preprocess import from_unit, prepare_case
+from labelgan.data.reading import voxel_hash
+from labelgan.data.store import SliceStore, StoredCase
+from labelgan.errors import DataError, LeakError
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCase:
+    """The slices of one case of a cohort, on the store's grid.
+
+    Attributes:
+        case: where they come from.
+        images_ZCHW: z-scores.
+        masks_ZHW: 0 background, 1 lesion, 2 other pathology.
+        hashes: per channel the hash of the voxels as they were read.
+        brains_ZHW: bool; None for synthetic slices, of which no brain mask is known.
+        z_fraction: (Z,) height in the brain, 0 to 1; None likewise.
+    """
+
+    case: Case
+    images_ZCHW: np.ndarray
+    masks_ZHW: np.ndarray
+    hashes: Mapping[str, str]
+    brains_ZHW: np.ndarray | None = None
+    z_fraction: np.ndarray | None = None
+
+
+def is_synthetic(root: Path) -> bool:
+    """Tells whether a cohort's manifest says that ``labelgan sample`` wrote it."""
+    return manifest_of(root).get("kind") == SYNTHETIC_SLICES
+
+
+def read_labelled_slices(
+    cohort: Cohort,
+    cases: Sequence[Case],
+    store: SliceStore,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Iterator[LabelledCase]:
+    """Reads cases one by one as slices on the store's grid and scale.
+
+    Slices that ``labelgan sample`` wrote are turned back into the generator's z-scores by the intensities in their
+    manifest; those of any other cohort are prepared as the store was.
+
+    Args:
+        cohort: the cohort.
+        cases: those of its cases that are wanted.
+        store: whose size, spacing, channels and settings count.
+        progress: called as (cases done, cases, case id).
+
+    Raises:
+        DataError: a case cannot be read, has no mask, or lacks a channel of the store.
+    """
+    manifest = manifest_of(cohort.root)
+    for number, case in enumerate(cases):
+        if progress is not None:
+            progress(number, len(cases), case.id)
+        if case.mask is None:
+            raise DataError(case.id, f"has no mask; every case of {cohort.root} must have one")
+        if missing := [name for name in store.channels if name not in case.images]:
+            raise DataError(case.id, f"has no {' and no '.join(missing)} image, the store has")
+        if manifest.get("kind") == SYNTHETIC_SLICES:
+            yield LabelledCase(case, *_read_slice(case, store, manifest))
+        else:
+            prepared = prepare_case(case, store.config, store.channels)
+            yield LabelledCase(
+                case,
+                prepared.images_ZCHW,
+                prepared.masks_ZHW,
+                prepared.hashes,
+                prepared.brains_ZHW,
+                prepared.z_fraction,
+            )
+    if progress is not None:
+        progress(len(cases), len(cases), "")
+
+
+@dataclass(frozen=True)
+class SeenCases:
+    """Manifest entries of the cases that a generator has seen: its own, and those of the one it was tuned from."""
+
+    own: tuple[Mapping[str, Any], ...]
+    inherited: tuple[Mapping[str, Any], ...] = ()
+
+
+def seen_by_generator(root: Path) -> SeenCases | None:
+    """The cases that a synthetic cohort's generator has seen, or None where its manifest does not tell.
+
+    Raises:
+        DataError: the manifest names cases without their hashes.
+    """
+    generator = manifest_of(root).get("generator")
+    if not isinstance(generator, dict) or not isinstance(generator.get("training_cases"), list):
+        return None
+    own, inherited = generator["training_cases"], generator.get("inherited_cases") or []
+    if not isinstance(inherited, list) or not all(
+        isinstance(case, dict) and isinstance(case.get("hashes"), dict) for case in [*own, *inherited]
+    ):
+        raise DataError(root / "manifest.json", "is damaged: its generator's training cases have no hashes")
+    return SeenCases(tuple(own), tuple(inherited))
+
+
+def require_no_leak(
+    root: Path, seen: SeenCases | None, held_out: Iterable[StoredCase], cohort: Iterable[StoredCase]
+) -> None:
+    """Raises LeakError when a generator has seen a held-out case or patient, by voxels or by name.
+
+    A name says who a patient is inside one cohort alone. The cases of a generator that this one was tuned from are
+    compared by name only where they share voxels with ``cohort``: the phantoms of a shipped generator have names too.
+
+    Args:
+        root: the synthetic cohort, for the message.
+        seen: what its generator has seen; None where that is not known.
+        held_out: the cases that must not be among them.
+        cohort: all cases of the store.
+    """
+    held_out = tuple(held_out)
+    if not held_out:
+        return
+    if seen is None:
+        raise LeakError(
+            root,
+            "its manifest does not tell which cases its generator has seen, so it cannot be used with cases held out",
+        )
+    hashes = {value: case for case in held_out for value in case.hashes.values()}
+    for entry in (*seen.own, *seen.inherited):
+        for value in entry["hashes"].values():
+            if value in hashes:
+                raise LeakError(
+                    root, f"was made from the held-out case {hashes[value].id} (the same voxels as {entry.get('id')})"
+                )
+    known = {value for case in cohort for value in case.hashes.values()}
+    related = any(value in known for entry in seen.inherited for value in entry["hashes"].values())
+    names = {name: case for case in held_out for name in (case.id, case.patient)}
+    for entry in (*seen.own, *(seen.inherited if related else ())):
+        for name in (entry.get("id"), entry.get("patient")):
+            if name in names:
+                held = names[name]
+                raise LeakError(root, f"was made from the held-out patient {held.patient} (case {held.id})")
+
+
+def _read_slice(
+    case: Case, store: SliceStore, manifest: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """One synthetic slice: z-scores (Z, C, H, W), mask (Z, H, W), and the voxels' hashes."""
+    volumes = {name: case.load_image(name) for name in store.channels}
+    grid = next(iter(volumes.values()))
+    mask = case.load_mask()
+    assert case.mask is not None
+    assert mask is not None
+    if any(volume.data.shape != grid.data.shape for volume in (*volumes.values(), mask)):
+        raise DataError(case.mask.path, "the shapes of the images and of the mask differ")
+    try:
+        geometry = _geometry(grid, case.mask.path.suffix == ".png", store, manifest)
+    except ValueError as error:
+        raise DataError(case.mask.path, str(error)) from None
+    planes = []
+    for name, volume in volumes.items():
+        z_scores = _z_scores(case, name, volume.data, manifest)
+        planes.append(geometry.to_store(z_scores, order="image", fill=float(z_scores.min())))
+    masks_ZHW = geometry.to_store(mask.data, order="label", fill=0)
+    return np.stack(planes, axis=1), masks_ZHW, {name: voxel_hash(volume) for name, volume in volumes.items()}
+
+
+def _geometry(grid: Volume, picture: bool, store: SliceStore, manifest: Mapping[str, Any]) -> SliceGeometry:
+    affine, spacing = grid.affine.copy(), store.config.spacing_mm
+    if picture:  # pictures hold no millimetres; the manifest does
+        try:
+            _, row_mm, column_mm = (float(length) for length in manifest["spacing_mm"])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError("the cohort's manifest.json gives no spacing_mm") from None
+        affine[:3, 0] *= column_mm
+        affine[:3, 1] *= row_mm
+    geometry = SliceGeometry.of(grid.data.shape, affine, store.size)
+    if spacing is None or np.allclose(geometry.spacing_mm[1:], spacing, rtol=1e-3):
+        return geometry  # a NIfTI header rounds millimetres to single precision
+    return SliceGeometry.of(grid.data.shape, affine, store.size, spacing)
+
+
+def _z_scores(case: Case, name: str, values: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:
+    """Undoes what the export formats do to z-scores; see `data.export`."""
+    path = case.images[name].path
+    if path.suffix == ".npz":
+        return values
+    if path.suffix == ".png":
+        return from_unit(values / np.float32(127.5) - 1)
+    try:
+        scale = manifest["intensity"][name]
+        mean, sd = float(scale["mean"]), float(scale["sd"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(path, f"the cohort's manifest.json gives no mean and sd of {name}") from None
+    if not (np.isfinite([mean, sd]).all() and sd > 0):
+        raise DataError(path, f"the cohort's manifest.json gives no mean and sd of {name}")
+    return (values - np.float32(mean)) / np.float32(sd)

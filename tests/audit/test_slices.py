@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from labelgan.audit.slices import AuditData, AuditSlices, concatenate, estimate_brains
+from labelgan.errors import ConfigError, DataError
+
+
+def test_a_store_gives_its_slices(phantom_store):
+    slices = AuditSlices.from_store(phantom_store)
+    assert len(slices) == len(phantom_store)
+    assert slices.size == (32, 32)
+    assert np.array_equal(slices.images_NCHW, phantom_store.images.astype(np.float32))
+    assert np.array_equal(slices.masks_NHW, phantom_store.masks)
+    assert np.array_equal(slices.z_fraction, phantom_store.index["z_fraction"])
+    assert set(slices.patients) == {"P001", "P002", "P003"}
+    assert len(set(slices.names)) == len(slices)
+
+
+def test_patients_are_kept_or_left_out(phantom_store):
+    kept = AuditSlices.from_store(phantom_store, keep=["P002"])
+    rest = AuditSlices.from_store(phantom_store, exclude=["P002"])
+    assert set(kept.patients) == {"P002"}
+    assert set(rest.patients) == {"P001", "P003"}
+    assert len(kept) + len(rest) == len(phantom_store)
+    with pytest.raises(ConfigError, match="P9"):
+        AuditSlices.from_store(phantom_store, keep=["P9"])
+    with pytest.raises(DataError, match="no labelled slice"):
+        AuditSlices.from_store(phantom_store, keep=["P001"], exclude=["P001"])
+
+
+def test_a_draw_is_seeded_and_without_repeats(phantom_store):
+    some = [AuditSlices.from_store(phantom_store, max_slices=7, seed=seed).names.tolist() for seed in (1, 1, 2)]
+    assert some[0] == some[1] != some[2]
+    assert len(set(some[0])) == 7
+    whole = AuditSlices.from_store(phantom_store)
+    assert whole.subset(100, 0) is whole
+    assert len(set(whole.subset(5, 0, "x").names)) == 5
+
+
+def test_select_takes_any_index(phantom_store):
+    slices = AuditSlices.from_store(phantom_store)
+    for rows in ([3, 1], slice(2, 4), slices.lesion_NHW.any(axis=(1, 2))):
+        part = slices.select(rows)
+        assert part.names.tolist() == slices.names[rows].tolist()
+        assert np.array_equal(part.images_NCHW, slices.images_NCHW[rows])
+    joined = concatenate([slices.select(slice(0, 2)), slices.select(slice(2, 5))])
+    assert joined.names.tolist() == slices.names[:5].tolist()
+    assert [block.stop - block.start for block in slices.select(slice(0, 7)).blocks(3)] == [3, 3, 1]
+
+
+def test_a_synthetic_cohort_has_no_patients(tiny_samples, phantom_store):
+    slices = AuditSlices.from_cohort(tiny_samples, phantom_store)
+    assert set(slices.patients) == {""}
+    assert np.isnan(slices.z_fraction).all()
+    assert slices.names.tolist() == [f"syn{number:06d}" for number in range(6)]
+    some = AuditSlices.from_cohort(tiny_samples, phantom_store, max_slices=4, seed=3)
+    assert len(set(some.names)) == 4
+    assert set(some.names) <= set(slices.names)
+
+
+def test_a_real_cohort_comes_as_its_store_has_it(phantom_cohort, phantom_store):
+    slices, stored = AuditSlices.from_cohort(phantom_cohort, phantom_store), AuditSlices.from_store(phantom_store)
+    np.testing.assert_allclose(slices.images_NCHW, stored.images_NCHW, rtol=1e-3, atol=1e-3)
+    assert np.array_equal(slices.brains_NHW, stored.brains_NHW)
+    assert np.array_equal(slices.patients, stored.patients)
+
+
+def test_brains_are_estimated_where_the_signal_is(phantom_store):
+    slices = AuditSlices.from_store(phantom_store)
+    middle = slices.select((slices.z_fraction > 0.3) & (slices.z_fraction < 0.7))
+    found, known = estimate_brains(middle.images_NCHW) > 0, middle.brains_NHW > 0
+    dice = 2 * (found & known).sum() / (found.sum() + known.sum())
+    assert dice > 0.85
+    assert not estimate_brains(np.zeros((1, 2, 32, 32), np.float32)).any()
+
+
+def test_features_are_computed_once(phantom_store):
+    slices = AuditSlices.from_store(phantom_store)
+    asked = []
+
+    def encoder(part: AuditSlices) -> np.ndarray:
+        asked.append(len(part))
+        return part.images_NCHW.mean(axis=(2, 3))
+
+    data = AuditData(slices, slices.select([0, 1]), slices.select([2]), encoder=encoder)
+    assert data.features("train").shape == (2, 2)
+    assert data.features("train") is data.features("train")
+    assert asked == [2]

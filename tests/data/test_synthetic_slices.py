@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from labelgan.data.layouts import read_cohort
+from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
+from labelgan.errors import DataError
+
+# Leaks, damaged manifests and every format's way back have their tests in tests/seg/test_synthetic.py.
+
+
+def test_real_cases_come_with_brains_and_heights(phantom_cohort, phantom_store):
+    cohort = read_cohort(phantom_cohort)
+    told: list[tuple[int, int, str]] = []
+    read = list(read_labelled_slices(cohort, cohort.cases[1:], phantom_store, lambda *progress: told.append(progress)))
+    assert [part.case.id for part in read] == ["P002", "P003"]
+    assert told == [(0, 2, "P002"), (1, 2, "P003"), (2, 2, "")]
+    stored = phantom_store.volume("P002")
+    assert read[0].brains_ZHW is not None
+    assert read[0].z_fraction is not None
+    assert np.array_equal(read[0].brains_ZHW, stored.brains_NHW)
+    assert np.array_equal(read[0].masks_ZHW, stored.masks_NHW)
+    rows = phantom_store.rows_of(["P002"])
+    assert np.array_equal(read[0].z_fraction, phantom_store.index["z_fraction"][rows])
+    assert read[0].hashes == phantom_store.case("P002").hashes
+    assert not is_synthetic(phantom_cohort)
+
+
+def test_synthetic_slices_have_neither(tiny_samples, phantom_store):
+    cohort = read_cohort(tiny_samples)
+    (read,) = read_labelled_slices(cohort, cohort.cases[:1], phantom_store)
+    assert is_synthetic(tiny_samples)
+    assert read.images_ZCHW.shape == (1, 2, 32, 32)
+    assert read.brains_ZHW is None
+    assert read.z_fraction is None
+
+
+def test_a_missing_channel_is_named(phantom_cohort, phantom_store):
+    import dataclasses
+
+    cohort = read_cohort(phantom_cohort)
+    case = cohort.cases[0]
+    blind = dataclasses.replace(case, images={"FLAIR": case.images["FLAIR"]})
+    with pytest.raises(DataError, match=r"^P001: has no T1 image, the store has"):
+        list(read_labelled_slices(cohort, [blind], phantom_store))

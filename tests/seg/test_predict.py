@@ -237,3 +237,22 @@ def test_memory_holds_one_batch_whatever_the_volume():
 
     ensemble_of(Counting(0.5), batch_size=3).probabilities(np.zeros((10, 2, 32, 32), np.float32))
     assert seen == [3, 3, 3, 1]
+
+
+def test_joined_folders_are_one_ensemble(tiny_segmenter: Path, phantom_cohort: Path) -> None:
+    case = read_cohort(phantom_cohort).cases[0]
+    alone = Ensemble.load(tiny_segmenter, device="cpu").predict(case)
+    twice = Ensemble.load_joined([tiny_segmenter, tiny_segmenter], device="cpu")
+    assert len(twice.networks) == 2 * len(Ensemble.load(tiny_segmenter, device="cpu").networks)
+    np.testing.assert_allclose(twice.predict(case).probability_XYZ, alone.probability_XYZ, rtol=1e-6, atol=1e-7)
+    assert twice.predict(case).trained_on == alone.trained_on
+    assert set(alone.hashes) == {"FLAIR", "T1"}
+
+
+def test_joined_folders_are_of_one_preparation(tiny_segmenter: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_segmenter, other)
+    text = (other / "prepare.toml").read_text()
+    (other / "prepare.toml").write_text(text.replace("spacing_mm = 6.0", "spacing_mm = 5.0"))
+    with pytest.raises(CheckpointError, match="another preparation"):
+        Ensemble.load_joined([tiny_segmenter, other], device="cpu")

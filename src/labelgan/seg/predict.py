@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,7 @@ class Prediction:
         probability_XYZ: float32, the ensemble's mean; 0 outside the slices that were looked at.
         affine: (4, 4), voxel index to millimetres, RAS+.
         trained_on: whether the ensemble has seen one of the case's images in training.
+        hashes: channel to voxel hash of the case's images.
     """
 
     case: str
@@ -39,6 +40,7 @@ class Prediction:
     probability_XYZ: np.ndarray
     affine: np.ndarray
     trained_on: bool
+    hashes: Mapping[str, str]
 
 
 class Ensemble:
@@ -99,6 +101,28 @@ class Ensemble:
         seen = frozenset(value for case in manifest["training_cases"] for value in case["hashes"].values())
         return cls(networks, channels, folder.read_prepare(), config, choose_device(device), seen)
 
+    @classmethod
+    def load_joined(cls, paths: Sequence[str | Path], *, device: str = "auto", settings: Collection[str] = ()) -> Self:
+        """Loads segmenter folders as one ensemble, as where its members were trained by jobs of their own.
+
+        Args:
+            paths: segmenter folders, one or more, trained on slices prepared alike.
+            device: where to predict.
+            settings: ``"predict.x=value"`` changes; without them those of the first folder hold.
+
+        Raises:
+            CheckpointError: as `load`; or a folder has other channels or another preparation than the first.
+            ConfigError: a setting is unknown.
+        """
+        parts = [cls.load(path, device=device, settings=settings) for path in paths]
+        first = parts[0]
+        for path, part in zip(paths, parts, strict=True):
+            if part.channels != first.channels or part.prepare != first.prepare:
+                raise CheckpointError(path, f"has other channels or another preparation than {paths[0]}")
+        networks = [network for part in parts for network in part.networks]
+        seen = frozenset().union(*(part.seen for part in parts))
+        return cls(networks, first.channels, first.prepare, first.config, first.device, seen)
+
     @torch.no_grad()
     def probabilities(self, images_NCHW: np.ndarray) -> np.ndarray:
         """Gives the mean probability of lesion, (N, H, W) float32, for slices of z-scores; memory holds one batch."""
@@ -140,6 +164,7 @@ class Ensemble:
             probability_XYZ=probability_XYZ,
             affine=np.asarray(prepared.geometry.native_affine),
             trained_on=not self.seen.isdisjoint(prepared.hashes.values()),
+            hashes=prepared.hashes,
         )
 
 

@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "config",
             "config_gan",
             "config_seg",
+            "config_audit",
             "rng",
             "device",
             "provenance",

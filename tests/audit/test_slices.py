@@ -80,7 +80,7 @@ def test_features_are_computed_once(phantom_store):
     slices = AuditSlices.from_store(phantom_store)
     asked = []
 
-    def encoder(part: AuditSlices) -> np.ndarray:
+    def encoder(part: AuditSlices, /) -> np.ndarray:
         asked.append(len(part))
         return part.images_NCHW.mean(axis=(2, 3))
 

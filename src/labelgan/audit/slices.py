@@ -137,7 +137,7 @@ class AuditSlices:
         max_slices: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
-    ) -> Self:
+    ) -> AuditSlices:
         """Reads any labelled cohort as slices on a store's grid and scale; see `data.synthetic_slices`.
 
         Args:
@@ -165,7 +165,7 @@ class AuditSlices:
             heights = np.full(count, np.nan) if read.z_fraction is None else read.z_fraction
             names = [read.case.id if count == 1 else f"{read.case.id}/{number}" for number in range(count)]
             parts.append(
-                cls(
+                AuditSlices(
                     images_ZCHW,
                     read.masks_ZHW.astype(np.uint8),
                     brains_ZHW.astype(np.uint8),
@@ -180,7 +180,7 @@ class AuditSlices:
 
 
 def concatenate(parts: list[AuditSlices]) -> AuditSlices:
-    """Joins slices of one grid; the parts are used up, so that memory holds each image twice at most for one field."""
+    """Joins slices of one grid."""
     fields = list(AuditSlices.__dataclass_fields__)
     return AuditSlices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
@@ -200,7 +200,7 @@ def estimate_brains(images_NCHW: np.ndarray) -> np.ndarray:
 class Encoder(Protocol):
     """Gives every slice's features, (N, K) float32, the same whatever the batch."""
 
-    def __call__(self, slices: AuditSlices) -> np.ndarray: ...
+    def __call__(self, slices: AuditSlices, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""The leak-proof study: does synthetic data help? Planned as jobs, run by an engine, told as a verdict."""

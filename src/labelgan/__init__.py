@@ -1,7 +1,7 @@
 """LabelGAN: from a few annotated scans to labelled synthetic images, and an honest verdict on whether they help.
 
 The verbs of the command line are functions here: `check`, `phantom`, `prepare`, `train`, `sample`,
-`segment_train`, `segment_predict`, `score`.
+`segment_train`, `segment_predict`, `segment_import_li`, `score`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from labelgan.api import check, phantom, prepare, sample, score, segment_predict, segment_train, train
+    from labelgan.api import (
+        check,
+        phantom,
+        prepare,
+        sample,
+        score,
+        segment_import_li,
+        segment_predict,
+        segment_train,
+        train,
+    )
     from labelgan.data.case import Case, Cohort
     from labelgan.data.layouts import read_cohort
     from labelgan.data.store import SliceStore
@@ -26,6 +36,7 @@ _PLACES = {
     "prepare": "labelgan.api",
     "sample": "labelgan.api",
     "score": "labelgan.api",
+    "segment_import_li": "labelgan.api",
     "segment_predict": "labelgan.api",
     "segment_train": "labelgan.api",
     "train": "labelgan.api",
@@ -50,6 +61,7 @@ __all__ = [
     "read_cohort",
     "sample",
     "score",
+    "segment_import_li",
     "segment_predict",
     "segment_train",
     "train",

@@ -1,5 +1,5 @@
 """The package's verbs, as the command line has them: check, phantom, prepare, train, sample,
-segment_train, segment_predict, score.
+segment_train, segment_predict, segment_import_li, score.
 
 Example:
     From a folder of annotated scans to labelled synthetic slices:
@@ -14,7 +14,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from labelgan.gan.train import TrainingResult
     from labelgan.report.overlays import Overlay
     from labelgan.scoring_report import ScoreReport
+    from labelgan.seg.import_li import ImportedLi
     from labelgan.seg.predict_folder import PredictReport
     from labelgan.seg.train import SegTrainingResult
 
@@ -284,6 +285,19 @@ def segment_predict(
     return predict_folder(
         Path(segmenter), Path(source), Path(out), device=device, settings=settings, challenge=challenge, report=report
     )
+
+
+def segment_import_li(
+    files: Sequence[str | Path],
+    out: str | Path,
+    *,
+    brain_mask: str = "li2018",
+    brain_threshold: float | None = None,
+) -> ImportedLi:
+    """Turns the Keras weights of Li et al. 2018 into a segmenter folder; see `seg.import_li.import_li`."""
+    from labelgan.seg.import_li import import_li
+
+    return import_li([Path(file) for file in files], Path(out), brain_mask=brain_mask, brain_threshold=brain_threshold)
 
 
 def score(

@@ -103,3 +103,23 @@ def predict(
     for case, error in report.failures:
         say(f"error: {error}" if error.subject == case else f"error: {error} (case {case})")
     raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
+
+
+@app.command("import-li")
+def import_li(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Keras .h5 weights, one file a network.")],
+    out: Annotated[Path, typer.Option(help="Segmenter folder.")],
+    brain_mask: Annotated[
+        str, typer.Option(help="How brains are found: li2018 as published, auto for scans of any intensity scale.")
+    ] = "li2018",
+    brain_threshold: Annotated[
+        float | None, typer.Option(help="FLAIR threshold of the li2018 mask: 70, or 30 for GE3T. (default: 70)")
+    ] = None,
+) -> None:
+    """Turn the published weights of Li et al. 2018 into a segmenter, as many networks as files."""
+    from labelgan import api
+
+    result = api.segment_import_li(files, out, brain_mask=brain_mask, brain_threshold=brain_threshold)
+    networks = "1 network" if result.members == 1 else f"{result.members} networks"
+    typer.echo(f"{networks} of {result.parameters:,} values, for {' and '.join(result.channels)}, in {out}")
+    say("note: the published weights have seen the challenge's 60 public scans; scores on those say nothing of others")

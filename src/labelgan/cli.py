@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from labelgan import __version__, cli_segment
-from labelgan.cli_common import Device, Exclude, Settings, ids, say
-from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, ConfigError, LabelganError
+from labelgan import __version__, cli_segment, cli_study
+from labelgan.cli_common import Device, Exclude, Settings, ids, say, slice_size
+from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, LabelganError
 
 app = typer.Typer(
     name="labelgan",
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_segment.app, name="segment")
+app.command("study")(cli_study.study)
+app.command("report")(cli_study.report)
 
 Data = Annotated[Path, typer.Argument(help="Folder of annotated scans, in any layout that `check` knows.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random stream.")]
@@ -128,8 +130,8 @@ def prepare(
     from labelgan.config import PrepareConfig
     from labelgan.progress import Progress
 
-    named: dict[str, Any] = {"spacing_mm": spacing, "every": every, "brain_mask": brain_mask, "size": _size(size)}
-    named |= {"n4": n4 or None, "register_t1": register_t1 or None}
+    named: dict[str, Any] = {"spacing_mm": spacing, "every": every, "brain_mask": brain_mask}
+    named |= {"size": None if size is None else slice_size(size), "n4": n4 or None, "register_t1": register_t1 or None}
     config = PrepareConfig.build({key: value for key, value in named.items() if value is not None}, "prepare")
     config = config.with_settings(settings or [])
     with Progress("prepare", "case") as progress:
@@ -269,16 +271,6 @@ def score(
     for case, error in report.failures:
         say(f"error: {error} (case {case})")
     raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    rows, _, columns = text.lower().partition("x")
-    try:
-        return int(rows), int(columns or rows)
-    except ValueError:
-        raise ConfigError(f"--size {text}", "expected ROWS or ROWSxCOLUMNS, such as 200 or 192x160") from None
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from labelgan.errors import ConfigError
+
 Exclude = Annotated[str, typer.Option(help="Case or patient ids to hold out, separated by commas.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change one setting; may be repeated.")
@@ -21,3 +23,12 @@ def say(text: str) -> None:
 def ids(text: str) -> list[str]:
     """Splits ids at commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def slice_size(text: str) -> tuple[int, int]:
+    """Reads ROWS or ROWSxCOLUMNS."""
+    rows, _, columns = text.lower().partition("x")
+    try:
+        return int(rows), int(columns or rows)
+    except ValueError:
+        raise ConfigError(f"--size {text}", "expected ROWS or ROWSxCOLUMNS, such as 200 or 192x160") from None

@@ -74,7 +74,7 @@ def write_overlays(
         try:
             if isinstance(found, DataError):
                 raise found
-            drawn.append(_draw_case(case, found, slices))
+            drawn.append(draw_case(case, found, slices))
         except LabelganError as error:
             failures.append((case.id, error))
         if progress is not None:
@@ -88,7 +88,12 @@ def write_overlays(
     return overlays, failures
 
 
-def _draw_case(case: Case, found: ImageRef, slices: int) -> tuple[Overlay, np.ndarray]:
+def draw_case(case: Case, found: ImageRef, slices: int = SLICES) -> tuple[Overlay, np.ndarray]:
+    """Draws one case with a prediction of it: (rows, columns, 3) uint8, and the facts without a path.
+
+    Raises:
+        DataError: it has no image, or the shapes differ.
+    """
     mask = case.load_mask()
     assert mask is not None
     if not case.images:

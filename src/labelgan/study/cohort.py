@@ -1,0 +1,194 @@
+"""What a study knows of a cohort before anything is trained: patients, lesion loads, and the hash of every file.
+
+Reading every voxel takes a while, so what was found is kept beside the study and read again where size or time of a
+file has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labelgan.data.case import LESION, Case
+from labelgan.data.layouts import read_cohort
+from labelgan.data.reading import voxel_hash
+from labelgan.errors import DataError, LabelganError, LeakError
+from labelgan.files import read_json, sha256_file, write_json_atomic
+
+Report = Callable[[int, int, str], None]
+
+
+class KnownCase(BaseModel):
+    """One annotated case.
+
+    Attributes:
+        id: of the case.
+        patient: who was scanned.
+        site: scanner or centre.
+        stamp: path, size and time of its files: what tells that they have changed.
+        files: path under the cohort's root to SHA-256 of the file.
+        hashes: channel to voxel hash, whatever the file's form.
+        lesion_ml: volume of the reference's lesions.
+        voxels: of the scan.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    patient: str
+    site: str | None
+    stamp: tuple[tuple[str, int, int], ...]
+    files: dict[str, str]
+    hashes: dict[str, str]
+    lesion_ml: float
+    voxels: int
+
+
+@dataclass(frozen=True)
+class KnownCohort:
+    """The annotated cases of a cohort, and those without a mask, which a study cannot use."""
+
+    root: Path
+    cases: tuple[KnownCase, ...]
+    unlabelled: tuple[str, ...] = ()
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Patient ids in order of first appearance."""
+        return tuple(dict.fromkeys(case.patient for case in self.cases))
+
+    def of(self, patients: frozenset[str] | set[str] | tuple[str, ...]) -> tuple[KnownCase, ...]:
+        """The cases of some patients, in the cohort's order."""
+        return tuple(case for case in self.cases if case.patient in patients)
+
+    def load_ml(self, patient: str) -> float:
+        """Mean lesion volume over a patient's cases, mL."""
+        return float(np.mean([case.lesion_ml for case in self.cases if case.patient == patient]))
+
+    def site(self, patient: str) -> str:
+        """A patient's site; empty where the layout tells none."""
+        return next(case.site or "" for case in self.cases if case.patient == patient)
+
+    def fingerprint(self) -> dict[str, dict[str, str]]:
+        """Case id to file to SHA-256: what results depend on, wherever the folder lies."""
+        return {case.id: case.files for case in self.cases}
+
+
+def know_cohort(root: Path, cache: Path, report: Report | None = None) -> KnownCohort:
+    """Reads what a study must know of a cohort.
+
+    Args:
+        root: the cohort's folder.
+        cache: JSON file that keeps it.
+        report: called as (cases done, cases, case id).
+
+    Raises:
+        DataError: the cohort cannot be read, or fewer than two patients are annotated; the message names the file.
+        LeakError: one scan stands under two patients.
+    """
+    cohort = read_cohort(root)
+    known = _cached(cache)
+    cases: list[KnownCase] = []
+    annotated = [case for case in cohort.cases if case.mask is not None]
+    for number, case in enumerate(annotated):
+        stamp = _stamp(case, root)
+        before = known.get(case.id)
+        if before is not None and before.stamp == stamp and before.patient == case.patient and before.site == case.site:
+            cases.append(before)
+            continue
+        if report is not None:
+            report(number, len(annotated), case.id)
+        cases.append(_know(case, stamp, root))
+    if report is not None:
+        report(len(annotated), len(annotated), "")
+    if not cases:
+        raise DataError(root, "no case has a mask: a study needs annotated patients")
+    if cases != list(known.values()):
+        write_json_atomic(cache, {"format": 1, "cases": [case.model_dump(mode="json") for case in cases]})
+    result = KnownCohort(root, tuple(cases), tuple(case.id for case in cohort.cases if case.mask is None))
+    require_one_patient_a_scan(result)
+    return result
+
+
+def _cached(cache: Path) -> dict[str, KnownCase]:
+    if not cache.is_file():
+        return {}
+    try:
+        content = read_json(cache)
+        return {case.id: case for case in (KnownCase.model_validate(entry) for entry in content["cases"])}
+    except (LabelganError, ValidationError, KeyError, TypeError):
+        return {}  # a cache: what is not understood is read again
+
+
+def _files(case: Case) -> list[Path]:
+    refs = [*case.images.values(), case.mask, case.brain_mask]
+    return list(dict.fromkeys(ref.path for ref in refs if ref is not None))
+
+
+def _inside(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _stamp(case: Case, root: Path) -> tuple[tuple[str, int, int], ...]:
+    try:
+        facts = [(path, path.stat()) for path in _files(case)]
+    except OSError as error:
+        raise DataError(error.filename or root, f"cannot be read: {error.strerror}") from None
+    return tuple((_inside(path, root), fact.st_size, fact.st_mtime_ns) for path, fact in facts)
+
+
+def _know(case: Case, stamp: tuple[tuple[str, int, int], ...], root: Path) -> KnownCase:
+    mask = case.load_mask()
+    assert mask is not None
+    voxel_mm3 = float(abs(np.linalg.det(mask.affine[:3, :3])))
+    return KnownCase(
+        id=case.id,
+        patient=case.patient,
+        site=case.site,
+        stamp=stamp,
+        files={_inside(path, root): sha256_file(path) for path in _files(case)},
+        hashes={channel: voxel_hash(case.load_image(channel)) for channel in case.images},
+        lesion_ml=float(np.count_nonzero(mask.data == LESION)) * voxel_mm3 / 1000,
+        voxels=int(mask.data.size),
+    )
+
+
+def _path(cohort: KnownCohort, case: KnownCase) -> Path:
+    return cohort.root / next(iter(case.files))
+
+
+def require_one_patient_a_scan(*cohorts: KnownCohort, allow_same: bool = False) -> None:
+    """Raises LeakError, naming both files, where one scan's voxels stand under two patients.
+
+    Args:
+        cohorts: looked through together.
+        allow_same: a scan may stand in two cohorts under one patient id, as where a cohort is tested on itself.
+    """
+    owners: dict[str, tuple[int, KnownCohort, KnownCase]] = {}
+    for number, cohort in enumerate(cohorts):
+        for case in cohort.cases:
+            for value in case.hashes.values():
+                owner = owners.setdefault(value, (number, cohort, case))
+                same_patient = owner[2].patient == case.patient and (owner[0] == number or allow_same)
+                if not same_patient:
+                    first, second = _path(owner[1], owner[2]), _path(cohort, case)
+                    raise LeakError(
+                        second,
+                        f"case {case.id} (patient {case.patient}) holds the voxels of case {owner[2].id} "
+                        f"(patient {owner[2].patient}), {first}: a scan under two patients would meet itself in a test",
+                    )
+
+
+def facts_of(cohort: KnownCohort) -> dict[str, Any]:
+    """What study.json tells of a cohort."""
+    return {
+        "name": cohort.root.resolve().name,
+        "patients": len(cohort.patients),
+        "cases": len(cohort.cases),
+        "unlabelled": len(cohort.unlabelled),
+    }

@@ -1,0 +1,278 @@
+"""What every kind of job does: one place to add a kind (a function, and a line in RUNNERS).
+
+A job works in its own folder alone. What it makes lies in a folder inside that one, so that a training which was killed
+finds its checkpoints there and goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from labelgan.config import PrepareConfig
+from labelgan.config_gan import GanConfig
+from labelgan.config_seg import SegConfig
+from labelgan.data.case import LESION, Case, ImageRef
+from labelgan.data.layouts import read_cohort
+from labelgan.data.store import SliceStore
+from labelgan.errors import DataError
+from labelgan.files import read_json, write_json_atomic
+from labelgan.progress import Progress
+from labelgan.study.guard import require_unseen
+from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+
+PLACES = "places.json"
+Training = TypeVar("Training", GanConfig, SegConfig)
+
+STORE, RUN, COHORT, SEGMENTER, PREDICTIONS = "store", "run", "cohort", "segmenter", "predictions"
+RESULT = "result.nii.gz"
+
+
+class Context(Protocol):
+    """What a job is given; see `study.worker`."""
+
+    kind: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    results: Mapping[str, Mapping[str, Any]]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a study's data lies on this machine: no part of what a job makes, so no part of its key.
+
+    Attributes:
+        data: cohort that is trained on.
+        test: cohort that is tested on, where it is another.
+        start_from: run folder that generators are tuned from.
+        synthetic: labelled cohort that stands in for generators.
+        device: where jobs compute: auto, cpu, cuda.
+    """
+
+    data: Path
+    test: Path | None = None
+    start_from: Path | None = None
+    synthetic: Path | None = None
+    device: str = "auto"
+
+    def write(self, study: Path) -> None:
+        """Writes them beside the jobs."""
+        folders = {name: getattr(self, name) for name in ("data", "test", "start_from", "synthetic")}
+        texts = {name: None if path is None else str(path.resolve()) for name, path in folders.items()}
+        write_json_atomic(study / PLACES, {**texts, "device": self.device})
+
+    @classmethod
+    def of(cls, job: Path) -> Places:
+        """Reads those of the study that a job's folder (STUDY/jobs/KEY) belongs to."""
+        content = read_json(job.parents[1] / PLACES)
+        paths = {name: content[name] for name in ("test", "start_from", "synthetic")}
+        given = {name: None if path is None else Path(path) for name, path in paths.items()}
+        return cls(data=Path(content["data"]), device=content["device"], **given)
+
+    def cohort(self, name: str) -> Path:
+        """The folder of ``data`` or ``test``."""
+        return self.data if name == "data" or self.test is None else self.test
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Does a job of any kind and gives its result."""
+    return RUNNERS[context.kind](context, Places.of(context.folder))
+
+
+def prepare(context: Context, places: Places) -> dict[str, Any]:
+    """Makes the slice store of the cohort; every volume is prepared by itself, so that no fold knows another."""
+    from labelgan.data.prepare import prepare_store
+
+    config = PrepareConfig.build(context.params["config"])
+    with Progress("prepare", "case") as progress:
+        store = prepare_store(places.data, context.folder / STORE, config, force=True, progress=progress)
+    return {"slices": len(store), "cases": len(store.cases)}
+
+
+def train_generator(context: Context, places: Places) -> dict[str, Any]:
+    """Trains a fold's generator on its training patients alone."""
+    from labelgan.gan.train import train_generator
+
+    store = SliceStore.open(context.inputs["store"] / STORE)
+    config = _here(GanConfig.build(context.params["config"]), places)
+    parent = places.start_from if context.params["start_from"] is not None else None
+    with Progress("train", "step") as progress:
+        result = train_generator(
+            store,
+            context.folder / RUN,
+            config,
+            exclude=_all_but(store, context.params["train"]),
+            resume=True,
+            start_from=parent,
+            report=progress,
+        )
+    _drop_checkpoints(context.folder)
+    return {
+        "steps": result.steps,
+        "diversity": _number(result.diversity),
+        "lesion_rate": _number(result.lesion_rate),
+        "collapsed": result.collapsed,
+    }
+
+
+def sample(context: Context, places: Places) -> dict[str, Any]:
+    """Draws a fold's synthetic slices. A collapsed generator is sampled too: the study tells what came of it."""
+    from labelgan.gan.sample import sample_cohort
+
+    out = context.folder / COHORT
+    shutil.rmtree(out, ignore_errors=True)
+    with Progress("sample", "slice") as progress:
+        sample_cohort(
+            context.inputs["generator"] / RUN,
+            out,
+            context.params["num"],
+            format="npz",
+            seed=context.params["seed"],
+            device=places.device,
+            force=True,
+            report=progress,
+        )
+    lesions = [entry["lesion_voxels"] for entry in read_json(out / "manifest.json")["samples"]]
+    return {
+        "samples": len(lesions),
+        "with_lesion": float(np.mean(np.array(lesions) > 0)),
+        "collapsed": bool(context.results["generator"]["collapsed"]),
+    }
+
+
+def train_member(context: Context, places: Places) -> dict[str, Any]:
+    """Trains one network of an arm's ensemble; synthetic data made from any other patient is refused."""
+    from labelgan.seg.train import train_segmenter
+
+    store = SliceStore.open(context.inputs["store"] / STORE)
+    settings = {key: dict(value) for key, value in context.params["config"].items()}
+    settings["train"]["seed"] = context.params["seed"]
+    if "share" in context.inputs and settings["train"]["synthetic_share"] < 1:
+        settings["train"]["synthetic_share"] = context.results["share"]["share"]
+    config = _here(SegConfig.build(settings), places)
+    synthetic = context.inputs["samples"] / COHORT if "samples" in context.inputs else None
+    if "external" in context.params:
+        synthetic = places.synthetic
+    with Progress("train", "step") as progress:
+        result = train_segmenter(
+            store,
+            context.folder / SEGMENTER,
+            config,
+            synthetic=synthetic,
+            exclude=_all_but(store, context.params["train"]),
+            resume=True,
+            report=progress,
+        )
+    _drop_checkpoints(context.folder)
+    return {"steps": result.steps, "loss": _number(result.losses[0]), "synthetic_share": config.train.synthetic_share}
+
+
+def predict(context: Context, places: Places) -> dict[str, Any]:
+    """Predicts an arm's test cases with its ensemble; a case that any part of it has seen is refused."""
+    from labelgan.data.export import nifti_bytes
+    from labelgan.files import write_bytes_atomic
+    from labelgan.seg.predict import Ensemble
+
+    folders = [context.inputs[name] / SEGMENTER for name in sorted(context.inputs, key=lambda n: int(n.split("-")[1]))]
+    changes = [f"predict.{key}={_toml(value)}" for key, value in context.params["predict"].items()]
+    ensemble = Ensemble.load_joined(folders, device=places.device, settings=changes)
+    cases = _cases(context, places)
+    voxels: dict[str, int] = {}
+    with Progress("predict", "case") as progress:
+        for number, case in enumerate(cases):
+            progress(number, len(cases), case.id)
+            prediction = ensemble.predict(case)
+            require_unseen(case, prediction.hashes, folders)
+            place = context.folder / PREDICTIONS / case.id / RESULT
+            write_bytes_atomic(place, nifti_bytes(prediction.mask_XYZ, prediction.affine))
+            voxels[case.id] = int(prediction.mask_XYZ.sum())
+        progress(len(cases), len(cases))
+    return {"cases": len(cases), "lesion_voxels": voxels}
+
+
+def score(context: Context, places: Places) -> dict[str, Any]:
+    """Scores an arm's predictions as the challenge does; undefined values stay undefined."""
+    from labelgan.data.reading import read_volume
+    from labelgan.metrics_pair import predicted_lesion
+    from labelgan.scoring import score_files
+
+    rows = []
+    for case in _cases(context, places):
+        assert case.mask is not None
+        place = context.inputs["predictions"] / PREDICTIONS / case.id / RESULT
+        scores, _ = score_files(case.mask, ImageRef(place))
+        mask = case.load_mask()
+        assert mask is not None
+        rows.append(
+            {
+                "case": case.id,
+                "patient": case.patient,
+                "site": case.site or "",
+                **scores.to_json(),
+                "lesion_voxels": int(np.count_nonzero(mask.data == LESION)),
+                "predicted_voxels": int(np.count_nonzero(predicted_lesion(read_volume(ImageRef(place)).data))),
+            }
+        )
+    return {"rows": rows}
+
+
+def choose_share(context: Context, _: Places) -> dict[str, Any]:
+    """Takes the share with the highest mean DSC on the fold's inner judges; of equals the smallest."""
+    means = {}
+    for share in context.params["shares"]:
+        rows = context.results[f"share-{share:.6g}"]["rows"]
+        # Nothing drawn and nothing found is right; the metric leaves it undefined.
+        means[share] = float(np.mean([1.0 if row["dsc"] is None else row["dsc"] for row in rows]))
+    best = max(sorted(means), key=lambda share: means[share])
+    return {"share": best, "mean_dsc": {f"{share:.6g}": mean for share, mean in means.items()}}
+
+
+RUNNERS: dict[str, Callable[[Context, Places], dict[str, Any]]] = {
+    PREPARE: prepare,
+    GENERATOR: train_generator,
+    SAMPLE: sample,
+    MEMBER: train_member,
+    PREDICT: predict,
+    SCORE: score,
+    CHOOSE: choose_share,
+}
+
+
+def _all_but(store: SliceStore, train: list[str]) -> list[str]:
+    patients = {case.patient for case in store.cases}
+    if missing := sorted(set(train) - patients):
+        raise DataError(store.path, f"has no patient {', '.join(missing)}")
+    return sorted(patients - set(train))
+
+
+def _cases(context: Context, places: Places) -> list[Case]:
+    wanted = context.params["cases"]
+    root = places.cohort(context.params["cohort"])
+    cases = [case for case in read_cohort(root).cases if case.id in wanted]
+    if missing := sorted(set(wanted) - {case.id for case in cases}):
+        raise DataError(root, f"has no case {', '.join(missing)}")
+    return cases
+
+
+def _here(config: Training, places: Places) -> Training:
+    return config.with_settings([f"train.device={places.device}"])
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    """A finished training keeps its weights; what it would have resumed from is many times their size."""
+    for checkpoints in folder.rglob("checkpoints"):
+        shutil.rmtree(checkpoints)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "none" if value is None else str(value)

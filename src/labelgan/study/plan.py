@@ -1,0 +1,229 @@
+"""A study as a graph of jobs: every one depends on nothing but its settings, its inputs and the files of its cases.
+
+    prepare -> train generator -> sample -> train member (arm, k) -> predict (arm) -> score (arm)
+
+In each fold everything is made from the training patients alone. Jobs with equal settings and inputs are one job, so
+that arms share what they have in common, and a larger study finds the work of a smaller one done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labelgan.config import Config
+from labelgan.config_study import AUTO, StudyConfig
+from labelgan.study.arms import ARMS, arm_settings, require_arms
+from labelgan.study.cohort import KnownCase, KnownCohort
+from labelgan.study.folds import Fold, inner_split, make_folds
+from labelgan.study.ledger import Job
+
+PREPARE, GENERATOR, SAMPLE, MEMBER = "prepare", "train generator", "sample", "train member"
+PREDICT, SCORE, CHOOSE = "predict", "score", "choose share"
+JUDGE_ARM = "classical+synthetic"  # the arm that an inner validation of the share looks at
+REPEAT_SEEDS = 1000  # apart between repeats, so that members' seeds do not meet
+
+# Where a job runs is no part of what it makes.
+_ANYWHERE = {"device": "auto", "threads": 0}
+
+
+@dataclass(frozen=True)
+class ExternalSamples:
+    """A labelled cohort that stands in for the folds' generators, and the hash of what is in it."""
+
+    name: str
+    sha256: str
+
+
+@dataclass
+class Plan:
+    """The jobs of a study, and which of them answers what.
+
+    Attributes:
+        folds: who is held out.
+        arms: what is compared.
+        jobs: all of them, inputs before what needs them.
+        scores: (fold, arm) to the job that has the scores.
+        members: (fold, arm) to the jobs of its networks; likewise ``predictions``, one job.
+        generators: fold to its generator's job; likewise ``samples`` and ``shares``.
+    """
+
+    folds: tuple[Fold, ...]
+    arms: tuple[str, ...]
+    jobs: list[Job] = field(default_factory=list)
+    scores: dict[tuple[str, str], Job] = field(default_factory=dict)
+    members: dict[tuple[str, str], tuple[Job, ...]] = field(default_factory=dict)
+    predictions: dict[tuple[str, str], Job] = field(default_factory=dict)
+    generators: dict[str, Job] = field(default_factory=dict)
+    samples: dict[str, Job] = field(default_factory=dict)
+    shares: dict[str, Job] = field(default_factory=dict)
+    _seen: dict[str, Job] = field(default_factory=dict, repr=False)
+
+    def add(self, job: Job) -> Job:
+        """Adds a job, or gives the equal one that is there."""
+        known = self._seen.get(job.key)
+        if known is None:
+            self._seen[job.key] = known = job
+            self.jobs.append(job)
+        return known
+
+    def counts(self) -> dict[str, int]:
+        """Jobs of each kind, in the order in which they come."""
+        counts: dict[str, int] = {}
+        for job in self.jobs:
+            counts[job.kind] = counts.get(job.kind, 0) + 1
+        return counts
+
+
+def plan_study(
+    config: StudyConfig,
+    cohort: KnownCohort,
+    test: KnownCohort | None = None,
+    *,
+    start_from: str | None = None,
+    external: ExternalSamples | None = None,
+    gpus: int = 0,
+) -> Plan:
+    """Plans every job of a study.
+
+    Args:
+        config: every setting.
+        cohort: whose patients are trained on.
+        test: a second cohort to test on.
+        start_from: hash of the weights that generators are tuned from.
+        external: synthetic slices to use instead of generators of the folds.
+        gpus: of each job that computes on one.
+
+    Raises:
+        ConfigError: an arm is unknown, or there are too few patients.
+    """
+    require_arms(config.arms)
+    return _Planner(config, cohort, test, start_from, external, gpus).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        config: StudyConfig,
+        cohort: KnownCohort,
+        test: KnownCohort | None,
+        start_from: str | None,
+        external: ExternalSamples | None,
+        gpus: int,
+    ) -> None:
+        self.config, self.cohort, self.test = config, cohort, test
+        self.start_from, self.external, self.gpus = start_from, external, gpus
+        self.made = Plan(make_folds(config, cohort, test), config.arms)
+
+    def plan(self) -> Plan:
+        digest = _digest(self.cohort.fingerprint())
+        self.store = self.made.add(
+            Job(PREPARE, "slices of the whole cohort", {"cohort": digest, "config": _plain(self.config.prepare)}, {})
+        )
+        synthetic = [arm for arm in self.config.arms if ARMS[arm].synthetic]
+        for fold in self.made.folds:
+            samples = share = None
+            if synthetic and self.external is None:
+                generator, samples = self._samples(fold, fold.train, fold.name)
+                self.made.generators[fold.name], self.made.samples[fold.name] = generator, samples
+            if synthetic and self.config.share == AUTO:
+                share = self.made.shares[fold.name] = self._choice(fold)
+            for arm in self.config.arms:
+                self._arm(fold, arm, samples, share)
+        return self.made
+
+    def _arm(self, fold: Fold, arm: str, samples: Job | None, share: Job | None) -> None:
+        cases = (self.test or self.cohort).of(fold.test)
+        where = "data" if self.test is None else "test"
+        given = self.config.share if self.config.share != AUTO else max(self.config.shares)
+        label = f"{fold.name}, {arm}"
+        members, predict, score = self._trial(
+            label, arm, fold, fold.train, cases, where, float(given), self.config.members, samples, share
+        )
+        self.made.members[fold.name, arm] = members
+        self.made.predictions[fold.name, arm] = predict
+        self.made.scores[fold.name, arm] = score
+
+    def _trial(
+        self,
+        label: str,
+        arm: str,
+        fold: Fold,
+        train: tuple[str, ...],
+        cases: tuple[KnownCase, ...],
+        where: str,
+        share: float,
+        count: int,
+        samples: Job | None,
+        choice: Job | None,
+    ) -> tuple[tuple[Job, ...], Job, Job]:
+        """The jobs that train an ensemble, predict cases with it, and score them."""
+        settings = _plain(arm_settings(arm, self.config, share))
+        settings["train"] |= _ANYWHERE
+        predict = settings.pop("predict")
+        settings.pop("preset")  # the name of settings that are all spelt out
+        inputs = {"store": self.store}
+        external: dict[str, Any] = {}
+        if ARMS[arm].synthetic:
+            if samples is not None:
+                inputs["samples"] = samples
+            if self.external is not None:
+                external = {"external": self.external.sha256}
+            if choice is not None:
+                inputs["share"] = choice
+        members = []
+        for number in range(count):
+            params = {"train": list(train), "config": settings, "seed": self._seed(fold) + number, **external}
+            members.append(
+                self.made.add(Job(MEMBER, f"{label}, network {number + 1}", params, dict(inputs), gpus=self.gpus))
+            )
+        files = {case.id: case.files for case in cases}
+        predicted = self.made.add(
+            Job(
+                PREDICT,
+                label,
+                {"cohort": where, "cases": files, "predict": predict},
+                {f"member-{number}": member for number, member in enumerate(members)},
+                gpus=self.gpus,
+            )
+        )
+        score = self.made.add(Job(SCORE, label, {"cohort": where, "cases": files}, {"predictions": predicted}))
+        return tuple(members), predicted, score
+
+    def _samples(self, fold: Fold, train: tuple[str, ...], label: str) -> tuple[Job, Job]:
+        settings = _plain(self.config.generator)
+        settings["train"] |= {**_ANYWHERE, "seed": self._seed(fold)}
+        params = {"train": list(train), "config": settings, "start_from": self.start_from}
+        generator = self.made.add(Job(GENERATOR, label, params, {"store": self.store}, gpus=self.gpus))
+        drawn = {"num": self.config.samples, "seed": self._seed(fold)}
+        return generator, self.made.add(Job(SAMPLE, label, drawn, {"generator": generator}, gpus=self.gpus))
+
+    def _choice(self, fold: Fold) -> Job:
+        """Chooses the synthetic share inside a fold, by an inner generator and inner networks.
+
+        They are judged by patients that neither has seen; all of them are training patients of the fold.
+        """
+        train, judges = inner_split(self.cohort, fold, self.config.seed)
+        label = f"{fold.name}, inner"
+        samples = None if self.external is not None else self._samples(fold, train, label)[1]
+        cases = self.cohort.of(judges)
+        scores = {}
+        for share in self.config.shares:
+            scores[f"share-{share:.6g}"] = self._trial(
+                f"{label}, share {share:.3g}", JUDGE_ARM, fold, train, cases, "data", share, 1, samples, None
+            )[2]
+        return self.made.add(Job(CHOOSE, fold.name, {"shares": list(self.config.shares)}, scores))
+
+    def _seed(self, fold: Fold) -> int:
+        return self.config.seed + REPEAT_SEEDS * fold.repeat
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json")
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

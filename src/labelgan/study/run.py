@@ -1,0 +1,236 @@
+"""A whole study: look at the cohort, plan, run what is not done, and say what came out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labelgan.config_engine import EngineConfig
+from labelgan.config_study import StudyConfig
+from labelgan.errors import ConfigError, DataError
+from labelgan.files import lock_folder, read_json, sha256_file, write_json_atomic
+from labelgan.study.arms import ARMS
+from labelgan.study.cohort import KnownCohort, know_cohort, require_one_patient_a_scan
+from labelgan.study.engines import Engine, make_engine
+from labelgan.study.jobs import Places
+from labelgan.study.ledger import Ledger
+from labelgan.study.plan import ExternalSamples, Plan, plan_study
+from labelgan.study.results import (
+    CONFIG,
+    REPORT,
+    SCORES,
+    STUDY,
+    VERDICT,
+    scores_csv,
+    study_json,
+    write_if_new,
+    write_verdict,
+)
+from labelgan.study.scheduler import Event, Failure, RunSummary, run_jobs
+
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class StudySources:
+    """Where a study's data comes from; see `study.jobs.Places`."""
+
+    data: Path
+    test: Path | None = None
+    start_from: Path | None = None
+    synthetic: Path | None = None
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to: its folder, what was run, what failed, and the verdict (empty where nothing is scored)."""
+
+    folder: Path
+    plan: Plan
+    run: RunSummary
+    verdict: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """Jobs that failed; what waits for them was not run."""
+        return self.run.failed
+
+
+def look(sources: StudySources, out: Path, report: Report | None = None) -> tuple[KnownCohort, KnownCohort | None]:
+    """Reads what a study must know of its cohorts.
+
+    Raises:
+        DataError: a cohort cannot be used.
+        LeakError: a scan stands under two patients, or in both cohorts.
+    """
+    cohort = know_cohort(sources.data, out / "cohort.json", report)
+    if sources.test is None:
+        return cohort, None
+    test = know_cohort(sources.test, out / "test-cohort.json", report)
+    require_one_patient_a_scan(cohort, test)
+    return cohort, test
+
+
+def make_plan(
+    config: StudyConfig, sources: StudySources, cohort: KnownCohort, test: KnownCohort | None, gpus: int = 0
+) -> Plan:
+    """Plans a study; see `study.plan.plan_study`.
+
+    Raises:
+        ConfigError, DataError: a setting or folder cannot be used.
+    """
+    external = None
+    if sources.synthetic is not None:
+        if not any(ARMS[arm].synthetic for arm in config.arms if arm in ARMS):
+            raise ConfigError(f"--synthetic {sources.synthetic}", "no arm of the study uses synthetic slices")
+        external = ExternalSamples(sources.synthetic.resolve().name, _hash_of_folder(sources.synthetic))
+    start = None
+    if sources.start_from is not None and sources.synthetic is None:
+        weights = sources.start_from / "generator.safetensors"
+        if not weights.is_file():
+            raise DataError(sources.start_from, "is not the folder of a finished run: it has no generator.safetensors")
+        start = sha256_file(weights)
+    return plan_study(config, cohort, test, start_from=start, external=external, gpus=gpus)
+
+
+def run_study(
+    config: StudyConfig,
+    sources: StudySources,
+    out: Path,
+    *,
+    engine: str | Callable[[Ledger], Engine] = "local",
+    engine_config: EngineConfig | None = None,
+    device: str = "auto",
+    look_report: Report | None = None,
+    report: Report | None = None,
+    tell: Callable[[Event], None] | None = None,
+) -> StudyResult:
+    """Runs a study, or what is left of it, and writes study.json, scores.csv, verdict.json and report.html.
+
+    Nothing that is finished is done again: jobs are found by the hash of their settings, inputs and files.
+
+    Args:
+        config: every setting.
+        sources: the folders.
+        out: the study's folder; new, or of a study that goes on.
+        engine: key of ``study.engines.ENGINES``, or a function that makes one.
+        engine_config: its settings.
+        device: where jobs compute.
+        look_report: called for every case whose files are new or have changed.
+        report: called after every job with (done, in all, label).
+        tell: called with every event.
+
+    Raises:
+        ConfigError, DataError: a setting or the data cannot be used.
+        LeakError: one scan stands under two patients, or on both sides.
+        KeyboardInterrupt: interrupted; everything finished stays done.
+    """
+    _require_study_folder(out)
+    with lock_folder(out):
+        cohort, test = look(sources, out, look_report)
+        plan = make_plan(config, sources, cohort, test, gpus=_gpus_of_a_job(device))
+        write_if_new(out / CONFIG, config.to_toml())
+        Places(sources.data, sources.test, sources.start_from, sources.synthetic, device).write(out)
+        ledger = Ledger(out)
+        made = make_engine(engine, ledger, engine_config) if isinstance(engine, str) else engine(ledger)
+        with made as running:
+            summary = run_jobs(plan.jobs, ledger, running, report=report, tell=tell)
+        verdict = conclude(out, plan, ledger, config, cohort, test, summary.failed)
+        return StudyResult(out, plan, summary, verdict)
+
+
+def conclude(
+    out: Path,
+    plan: Plan,
+    ledger: Ledger,
+    config: StudyConfig,
+    cohort: KnownCohort,
+    test: KnownCohort | None,
+    failed: Sequence[Failure],
+) -> dict[str, Any]:
+    """Writes scores, verdict, study.json and the page from the jobs that are done; gives the verdict.
+
+    The verdict and the page are left as they are where the scores and all else that they show have not changed.
+    """
+    scores = scores_csv(plan, ledger)
+    new = write_if_new(out / SCORES, scores)
+    facts = study_json(plan, ledger, config, cohort, test, [failure.record() for failure in failed])
+    before = read_json(out / STUDY) if (out / STUDY).is_file() else {}
+    if not facts["command"]:
+        facts["command"] = before.get("command", "")
+    if scores.count("\n") < 2:  # nothing but the header
+        write_json_atomic(out / STUDY, facts)
+        return {}
+    same = {key: value for key, value in facts.items() if key not in ("made_with", "command")}
+    made = (out / VERDICT).is_file() and (out / REPORT).is_file()
+    if made and not new and {key: before.get(key) for key in same} == same:
+        return read_json(out / VERDICT)
+    write_json_atomic(out / STUDY, facts)
+    verdict = write_verdict(out, config.seed)
+    write_report(out, plan, ledger, cohort, test)
+    return verdict
+
+
+def write_report(
+    out: Path, plan: Plan | None = None, ledger: Ledger | None = None, cohort: KnownCohort | None = None,
+    test: KnownCohort | None = None,
+) -> Path:  # fmt: skip
+    """Writes report.html of a study's folder; with plan and ledger the pictures of its jobs too."""
+    from labelgan.report.study import write_study_report
+    from labelgan.study.pictures import study_pictures
+
+    pictures = None
+    if plan is not None and ledger is not None and cohort is not None:
+        pictures = study_pictures(plan, ledger, cohort, test)
+    return write_study_report(out, pictures=pictures)
+
+
+def again(out: Path) -> Path:
+    """Builds the page of a study's folder again, with the pictures where the data still lies where it was.
+
+    Raises:
+        DataError: the folder holds no study.
+    """
+    if not (out / STUDY).is_file():
+        raise DataError(out, "holds no study: it has no study.json")
+    try:
+        config = StudyConfig.from_toml(out / CONFIG)
+        content = read_json(out / "places.json")
+        given = {key: Path(content[key]) for key in ("test", "start_from", "synthetic") if content.get(key)}
+        sources = StudySources(Path(content["data"]), **given)
+        cohort, test = look(sources, out)
+        plan = make_plan(config, sources, cohort, test)
+    except (ConfigError, DataError, KeyError):
+        return write_report(out)
+    return write_report(out, plan, Ledger(out), cohort, test)
+
+
+def _require_study_folder(out: Path) -> None:
+    if out.is_file():
+        raise DataError(out, "is a file; name a folder")
+    if out.is_dir() and not (out / CONFIG).is_file():
+        ours = {".lock", "jobs", "cohort.json", "test-cohort.json", "places.json"}
+        if any(path.name not in ours for path in out.iterdir()):
+            raise DataError(out, "is not empty and holds no study; name another folder")
+
+
+def _gpus_of_a_job(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
+    return int(torch.cuda.is_available())
+
+
+def _hash_of_folder(folder: Path) -> str:
+    """Of every file's path and content: what is in a cohort that somebody else made."""
+    if not folder.is_dir():
+        raise DataError(folder, "there is no such folder")
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != ".lock":
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()

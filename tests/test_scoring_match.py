@@ -62,6 +62,16 @@ def test_what_belongs_to_nobody_is_extra_and_who_has_none_is_told(two_sites, tmp
     assert result.extra == (out / "1" / "result.nii.gz", out / "stranger" / "result.nii.gz")
 
 
+def test_probabilities_beside_a_result_are_no_predictions(two_sites, tmp_path) -> None:
+    out = touch(tmp_path / "out", "2/result.nii.gz", "2/probability.nii.gz", "3/probability.nii.gz")
+    assert matched(two_sites, out) == {**dict.fromkeys(("Alpha_1", "Beta_1", "3")), "2": "2/result.nii.gz"}
+    # alone it is told of: a result is missing
+    assert match(find_references(two_sites), find_predictions(out)).extra == (out / "3" / "probability.nii.gz",)
+    container = touch(tmp_path / "container", "result.nii.gz", "probability.nii.gz")
+    wmh_case(tmp_path / "one" / "7")
+    assert matched(tmp_path / "one", container) == {"7": "result.nii.gz"}
+
+
 def test_a_name_that_is_one_cases_id_is_its_own(tmp_path) -> None:
     wmh_cohort(tmp_path / "cohort", ("1",), "Alpha")
     wmh_case(tmp_path / "cohort" / "1")

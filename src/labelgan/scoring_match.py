@@ -15,6 +15,7 @@ from labelgan.errors import DataError
 
 # Names that say what a file is and not whose; the folder then tells the case.
 _RESULT = "result"
+_PROBABILITY = "probability"  # what `segment predict --probabilities` writes beside a result
 _GENERIC = {_RESULT, "wmh", "mask", "label", "labels", "lesion", "lesions", "pred", "prediction", "seg", "segmentation"}
 _MARK = re.compile(
     r"[_-](?:label-[A-Za-z0-9_-]+_mask|mask|labels?|d?seg|segmentation|pred|prediction|result|lesions?|wmh)$",
@@ -53,7 +54,7 @@ def find_masks(folder: Path) -> list[MaskFile]:
 
 def find_predictions(folder: Path) -> list[MaskFile]:
     """The predicted masks under a folder, which may be a cohort itself, with images beside its masks."""
-    found = find_masks(folder)
+    found = _without_probabilities(find_masks(folder))
     try:
         cases = [case for case in read_cohort(folder).cases if case.mask is not None]
     except DataError:
@@ -62,6 +63,13 @@ def find_predictions(folder: Path) -> list[MaskFile]:
         return found
     results = [mask for mask in found if stem_of(mask.ref.path) == _RESULT]
     return [*results, *(_mask_of(case, folder) for case in cases)]
+
+
+def _without_probabilities(masks: Sequence[MaskFile]) -> list[MaskFile]:
+    with_result = {mask.ref.path.parent for mask in masks if stem_of(mask.ref.path) == _RESULT}
+    return [
+        mask for mask in masks if not (stem_of(mask.ref.path) == _PROBABILITY and mask.ref.path.parent in with_result)
+    ]
 
 
 def find_references(root: Path, layout: str | None = None) -> Cohort:

@@ -17,7 +17,7 @@ from labelgan.config_seg import SegConfig, SegPredictConfig
 from labelgan.data.case import Case
 from labelgan.data.preprocess import prepare_case
 from labelgan.device import autocast, choose_device
-from labelgan.errors import CheckpointError, ConfigError
+from labelgan.errors import CheckpointError, ConfigError, DataError
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks import build_segmenter
 
@@ -89,15 +89,7 @@ class Ensemble:
         trained = folder.read_config()
         config = trained.model_copy(update={"predict": trained.with_settings(list(settings)).predict})
         channels = tuple(manifest["channels"])
-        networks = []
-        for number in range(config.train.members):
-            member = folder.member(number)
-            weights = member.early if config.predict.early else member.weights
-            if config.predict.early and not weights.is_file():
-                raise CheckpointError(weights, "is not there: training kept no early weights (train.early_step)")
-            network = build_segmenter(config.network, len(channels))
-            load_weights(network, load_tensors(weights), weights)
-            networks.append(network)
+        networks = load_networks(folder, config, len(channels))
         seen = frozenset(value for case in manifest["training_cases"] for value in case["hashes"].values())
         return cls(networks, channels, folder.read_prepare(), config, choose_device(device), seen)
 
@@ -138,6 +130,20 @@ class Ensemble:
             result[part] = (total / len(self.networks)).cpu().numpy()
         return result
 
+    def kept_probabilities(self, images_ZCHW: np.ndarray, z: np.ndarray, count: int) -> np.ndarray:
+        """As `probabilities`, 0 in the slices that ``predict.emptied`` empties; the networks do not look at them.
+
+        Args:
+            images_ZCHW: slices of one case.
+            z: (Z,) which of the case's slices each is.
+            count: slices of the case's grid.
+        """
+        emptied = int(count * self.config.predict.emptied)
+        kept = (z >= emptied) & (z < count - emptied)
+        result_ZHW = np.zeros((len(images_ZCHW), *images_ZCHW.shape[2:]), dtype=np.float32)
+        result_ZHW[kept] = self.probabilities(images_ZCHW[kept])
+        return result_ZHW
+
     def _sum_over_members(self, batch_NCHW: torch.Tensor) -> torch.Tensor:
         total_NHW = torch.zeros(len(batch_NCHW), *batch_NCHW.shape[2:], device=self.device)
         for network in self.networks:
@@ -150,13 +156,12 @@ class Ensemble:
         """Finds the lesions of one case. An expert mask beside its images is not looked at.
 
         Raises:
-            DataError: an image is missing or cannot be used; the message names it.
+            DataError: an image is missing or cannot be used; the message names it. Or the networks give NaN.
         """
         prepared = prepare_case(dataclasses.replace(case, mask=None), self.prepare, self.channels)
-        probability_ZHW = self.probabilities(prepared.images_ZCHW)
-        count = prepared.geometry.z.length
-        emptied = int(count * self.config.predict.emptied)
-        probability_ZHW[(prepared.z < emptied) | (prepared.z >= count - emptied)] = 0
+        probability_ZHW = self.kept_probabilities(prepared.images_ZCHW, prepared.z, prepared.geometry.z.length)
+        if not np.isfinite(probability_ZHW).all():
+            raise DataError(case.id, "the networks give no probabilities but NaN: their weights are damaged")
         probability_XYZ = prepared.geometry.to_native(probability_ZHW, order="image", z=prepared.z)
         return Prediction(
             case=case.id,
@@ -166,6 +171,24 @@ class Ensemble:
             trained_on=not self.seen.isdisjoint(prepared.hashes.values()),
             hashes=prepared.hashes,
         )
+
+
+def load_networks(folder: SegmenterFolder, config: SegConfig, channels: int) -> list[torch.nn.Module]:
+    """Loads the members' final weights, or the early ones where ``predict.early`` says so.
+
+    Raises:
+        CheckpointError: naming the file that is missing or damaged.
+    """
+    networks = []
+    for number in range(config.train.members):
+        member = folder.member(number)
+        weights = member.early if config.predict.early else member.weights
+        if config.predict.early and not weights.is_file():
+            raise CheckpointError(weights, "is not there: training kept no early weights (train.early_step)")
+        network = build_segmenter(config.network, channels)
+        load_weights(network, load_tensors(weights), weights)
+        networks.append(network)
+    return networks
 
 
 def to_lesions(probability_XYZ: np.ndarray, config: SegPredictConfig) -> np.ndarray:
@@ -185,5 +208,5 @@ def to_lesions(probability_XYZ: np.ndarray, config: SegPredictConfig) -> np.ndar
 def manifest_facts(folder: Path) -> dict[str, Any]:
     """What a prediction's manifest says of the segmenter that made it."""
     manifest = SegmenterFolder(folder).read_manifest()
-    keys = ("network", "steps", "members", "training_cases", "held_out_cases", "synthetic")
+    keys = ("network", "steps", "members", "training_cases", "held_out_cases", "synthetic", "threshold", "origin")
     return {key: manifest[key] for key in keys if key in manifest}

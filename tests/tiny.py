@@ -6,6 +6,7 @@ from pathlib import Path
 
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
+from labelgan.config_study import StudyConfig
 
 SIZE = (32, 32)
 
@@ -41,3 +42,15 @@ SEG_SETTINGS = [
 def tiny_seg_config(network: str = "li2018", *settings: str) -> SegConfig:
     """A named segmenter's settings, made tiny; ``settings`` come last."""
     return SegConfig.for_segmenter(network, [*SEG_SETTINGS, *settings])
+
+
+STUDY_SETTINGS = [
+    *(f"generator.{setting}" for setting in SETTINGS),
+    *(f"segmenter.{setting}" for setting in SEG_SETTINGS),
+    *("prepare.size=[32, 32]", "prepare.spacing_mm=6.0", "samples=8", "members=1", "generator.train.collapse_ratio=0"),
+]
+
+
+def tiny_study_config(*settings: str) -> StudyConfig:
+    """A study's settings, made tiny; ``settings`` come last."""
+    return StudyConfig().with_settings([*STUDY_SETTINGS, *settings])

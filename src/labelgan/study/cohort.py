@@ -162,20 +162,14 @@ def _path(cohort: KnownCohort, case: KnownCase) -> Path:
     return cohort.root / next(iter(case.files))
 
 
-def require_one_patient_a_scan(*cohorts: KnownCohort, allow_same: bool = False) -> None:
-    """Raises LeakError, naming both files, where one scan's voxels stand under two patients.
-
-    Args:
-        cohorts: looked through together.
-        allow_same: a scan may stand in two cohorts under one patient id, as where a cohort is tested on itself.
-    """
+def require_one_patient_a_scan(*cohorts: KnownCohort) -> None:
+    """Raises LeakError, naming both files, where one scan's voxels stand under two patients, or in two cohorts."""
     owners: dict[str, tuple[int, KnownCohort, KnownCase]] = {}
     for number, cohort in enumerate(cohorts):
         for case in cohort.cases:
             for value in case.hashes.values():
                 owner = owners.setdefault(value, (number, cohort, case))
-                same_patient = owner[2].patient == case.patient and (owner[0] == number or allow_same)
-                if not same_patient:
+                if owner[0] != number or owner[2].patient != case.patient:
                     first, second = _path(owner[1], owner[2]), _path(cohort, case)
                     raise LeakError(
                         second,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from labelgan.config_study import StudyConfig
     from labelgan.data.store import SliceStore
+    from labelgan.study.run import StudyResult
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +64,31 @@ def tiny_samples(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from labelgan.gan.sample import sample_cohort
 
     return sample_cohort(tiny_run, tmp_path_factory.mktemp("samples") / "samples", 6, format="npz")
+
+
+@pytest.fixture(scope="session")
+def study_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seeded phantom patients in the wmh layout, 48×48×12 voxels."""
+    from labelgan.data.phantom import write_phantom_cohort
+
+    root = tmp_path_factory.mktemp("study") / "cohort"
+    write_phantom_cohort(root, 4, 0, shape=(48, 48, 12))
+    return root
+
+
+@pytest.fixture(scope="session")
+def study_config() -> StudyConfig:
+    """Two folds, two arms, two networks."""
+    from tiny import tiny_study_config
+
+    return tiny_study_config('arms=["classical", "classical+synthetic"]', "folds=2", "members=2")
+
+
+@pytest.fixture(scope="session")
+def tiny_study(study_cohort: Path, study_config: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """The study, finished."""
+    from labelgan.study.engines import InlineEngine
+    from labelgan.study.run import StudySources, run_study
+
+    out = tmp_path_factory.mktemp("tiny-study") / "study"
+    return run_study(study_config, StudySources(study_cohort), out, engine=lambda ledger: InlineEngine(), device="cpu")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from labelgan.data.layouts import read_cohort
+from labelgan.errors import DataError, LeakError
+from labelgan.metrics import score_masks
+from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
+from labelgan.study.ledger import JobFolder, Ledger
+from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.worker import context_of
+
+
+@dataclass
+class Given:
+    """A job's context, by hand."""
+
+    kind: str
+    params: dict[str, Any]
+    inputs: dict[str, Path] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folder: Path = Path()
+
+
+@pytest.fixture
+def study(tiny_study, tmp_path) -> Path:
+    return shutil.copytree(tiny_study.folder, tmp_path / "study")
+
+
+def context(study: Path, job):
+    folder = Ledger(study).folder(job)
+    return context_of(folder, JobFolder(folder).read_job())
+
+
+def test_every_planned_kind_has_a_runner():
+    assert set(RUNNERS) == {PREPARE, GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE, CHOOSE}
+
+
+def test_places_round_trip(tmp_path):
+    places = Places(tmp_path / "data", start_from=tmp_path / "run", device="cpu")
+    places.write(tmp_path)
+    assert Places.of(tmp_path / "jobs" / "key") == places
+    assert places.cohort("test") == places.data
+
+
+@pytest.mark.parametrize("kind", ["samples", "predictions", "generators"])
+def test_a_job_that_is_run_twice_gives_the_same(study, tiny_study, kind):
+    job = next(iter(getattr(tiny_study.plan, kind).values()))
+    done = Ledger(study).result(job)
+    assert run(context(study, job)) == done
+
+
+def test_checkpoints_of_finished_trainings_are_gone(tiny_study):
+    assert not list(tiny_study.folder.rglob("checkpoints"))
+    assert len(list(tiny_study.folder.rglob("generator.safetensors"))) == 2
+
+
+def test_scores_are_those_of_the_masks_on_disk(tiny_study, study_cohort):
+    ledger = Ledger(tiny_study.folder)
+    job = tiny_study.plan.scores["fold-00", "classical"]
+    predicted = ledger.folder(job.inputs["predictions"]) / PREDICTIONS
+    cases = {case.id: case for case in read_cohort(study_cohort).cases}
+    for row in ledger.result(job)["rows"]:
+        mask = cases[row["case"]].load_mask()
+        found = np.asarray(nib.load(predicted / row["case"] / RESULT).dataobj)
+        assert mask is not None
+        expected = score_masks(mask.data, found, affine=mask.affine).to_json()
+        assert {name: row[name] for name in expected} == expected
+        assert row["lesion_voxels"] == (mask.data == 1).sum()
+        assert row["predicted_voxels"] == (found > 0).sum()
+
+
+def test_a_prediction_of_a_training_case_is_refused(study, tiny_study):
+    job = tiny_study.plan.predictions["fold-00", "classical"]
+    given = context(study, job)
+    trained = tiny_study.plan.folds[0].train[0]
+    given.params["cases"] = {trained: {}}
+    with pytest.raises(LeakError, match=f"case {trained} is to be tested on, and the segmenter has seen it"):
+        predict(given, Places.of(given.folder))
+
+
+def test_a_prediction_from_slices_of_a_held_out_case_is_refused(study, tiny_study):
+    """As when somebody exchanges the segmenter's folder for another."""
+    job = tiny_study.plan.predictions["fold-00", "classical+synthetic"]
+    given = context(study, job)
+    path = given.inputs["member-0"] / SEGMENTER / "manifest.json"
+    other = tiny_study.plan.predictions["fold-01", "classical+synthetic"]
+    manifest = json.loads(path.read_text())
+    theirs = json.loads((context(study, other).inputs["member-0"] / SEGMENTER / "manifest.json").read_text())
+    path.write_text(json.dumps({**manifest, "synthetic": theirs["synthetic"]}))
+    with pytest.raises(LeakError, match="its generator has seen it"):
+        predict(given, Places.of(given.folder))
+
+
+def test_a_case_that_has_gone_is_named(study, tiny_study):
+    given = context(study, tiny_study.plan.scores["fold-00", "classical"])
+    given.params["cases"]["P777"] = {}
+    with pytest.raises(DataError, match="has no case P777"):
+        run(given)
+
+
+def test_the_best_share_is_chosen_and_of_equals_the_smallest():
+    def judged(**dsc: list[float | None]) -> float:
+        results = {f"share-{key[1:]}": {"rows": [{"dsc": value} for value in values]} for key, values in dsc.items()}
+        shares = [float(key[1:]) for key in dsc]
+        return choose_share(Given(CHOOSE, {"shares": shares}, results=results), Places(Path()))["share"]
+
+    assert judged(s1=[0.1, 0.3], s2=[0.5, 0.3]) == 2
+    assert judged(s1=[0.4, 0.4], s2=[0.5, 0.3]) == 1
+    # Nothing there and nothing found is a hit.
+    assert judged(s1=[None, 0.3], s2=[0.9, 0.3]) == 1

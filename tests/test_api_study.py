@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from labelgan import api_study
+from labelgan.errors import ConfigError, DataError
+
+
+def test_a_preset_sets_slices_generator_and_segmenter():
+    config = api_study.study_config(preset="laptop")
+    assert config.prepare.size == (64, 64)
+    assert config.generator.preset == "laptop"
+    assert config.segmenter.network.width < 64
+    assert api_study.study_config(preset="laptop", settings=["prepare.size=[96, 96]"]).prepare.size == (96, 96)
+
+
+def test_a_parent_run_settles_the_generator():
+    config = api_study.study_config(start_from="phantom", preset="laptop")
+    assert config.start_from == "phantom"
+    assert config.generator.network.width == 48
+    assert api_study.study_sources("data", start_from=config.start_from).start_from is not None
+    with pytest.raises(DataError, match="not a run folder"):
+        api_study.study_config(start_from="nowhere")
+
+
+def test_a_file_settles_everything(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(api_study.study_config(model="wgan-gp").to_toml())
+    assert api_study.study_config(config=path, settings=["seed=4"]).seed == 4
+    assert api_study.study_config(config=path).generator.model == "wgan-gp"
+    with pytest.raises(ConfigError, match=r"--network: is settled by .*study\.toml"):
+        api_study.study_config(config=path, network="li2018")
+
+
+def test_an_old_study_goes_on_with_its_own_settings(tmp_path):
+    (tmp_path / "config.toml").write_text(api_study.study_config(settings=["seed=9"]).to_toml())
+    assert api_study.study_config(resume_from=tmp_path).seed == 9
+    assert api_study.study_config(resume_from=tmp_path, settings=["samples=3"]).samples == 3
+    assert api_study.study_config(resume_from=tmp_path, model="gan").seed == 0
+    assert api_study.study_config(resume_from=tmp_path / "new").seed == 0
+
+
+def test_report_and_verdict_of_a_finished_study(tiny_study, tmp_path):
+    out = shutil.copytree(tiny_study.folder, tmp_path / "study")
+    assert api_study.build_report(out).is_file()
+    assert api_study.verdict(out) == json.loads((out / "verdict.json").read_text())

@@ -5,7 +5,9 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from nibabel import nifti1
 
 from labelgan import api
 from labelgan.cli import run_command
@@ -113,6 +115,65 @@ def test_the_verbs_take_a_whole_config(phantom_store, tmp_path):
     straight = train_segmenter(phantom_store, tmp_path / "b", config.with_settings(["train.steps=2"]))
     assert result.losses == straight.losses
     assert result.steps == 2
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_bad_scans_from_check_to_score_are_told_in_single_lines(capsys, tiny_segmenter, phantom_cohort, tmp_path):
+    """A case without FLAIR, an image of zeros, an empty reference, and at last a prediction on another grid."""
+    cohort, out = tmp_path / "cohort", tmp_path / "out"
+    shutil.copytree(phantom_cohort, cohort)
+    missing, zeros, empty = (next(cohort.glob(f"*/{name}")) for name in ("P001", "P002", "P003"))
+    (missing / "pre/FLAIR.nii.gz").unlink()
+    for path in (zeros / "pre/FLAIR.nii.gz", empty / "wmh.nii.gz"):
+        image = nifti1.load(path)
+        nifti1.save(nifti1.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), path)
+
+    assert run_command(["check", str(cohort), "--json"]) == 1
+    problems = {problem["case"]: problem for problem in json.loads(capsys.readouterr().out)["problems"]}
+    assert {case: problem["severity"] for case, problem in problems.items()} == {
+        "P001": "error",
+        "P002": "error",
+        "P003": "warning",
+    }
+    assert problems["P002"]["reason"] == "the image is all zero"
+
+    for excluded, said in (
+        ("P002", "error: P001: has no FLAIR image"),
+        ("P001", f"error: {zeros / 'pre/FLAIR.nii.gz'}: the FLAIR image holds one value only"),
+    ):
+        store = tmp_path / "store"
+        assert run_command(["prepare", str(cohort), str(store), "--size", "32x32", "--exclude", excluded]) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == said
+
+    code, words, err = run(capsys, "predict", tiny_segmenter, cohort, "--out", out, "--probabilities")
+    assert (code, words) == (2, f"1 masks in {out}\n")
+    assert [line for line in err.splitlines() if line.startswith("error")] == [
+        "error: P001: has no FLAIR image",
+        f"error: {zeros / 'pre/FLAIR.nii.gz'}: the FLAIR image holds one value only (case P002)",
+    ]
+
+    assert run_command(["score", str(cohort), str(out), "--json"]) == 0
+    told = capsys.readouterr()
+    report = json.loads(told.out, parse_constant=refuse_constant)
+    (case,) = report["cases"]
+    assert (case["case"], case["hd95_mm"], case["avd_percent"]) == ("P003", None, None)
+    assert None not in (case["dsc"], case["lesion_recall"], case["lesion_f1"])
+    assert report["summary"]["overall"]["hd95_mm"]["undefined"] == 1
+    assert "warning: 2 cases have no prediction: P001, P002" in told.err
+    assert report["extra"] == []
+
+    result = out / "P003" / "result.nii.gz"
+    image = nifti1.load(result)
+    moved = image.affine + np.array([[0, 0, 0, 2.0], *[[0.0] * 4] * 3])  # pyright: ignore[reportOptionalOperand]
+    nifti1.save(nifti1.Nifti1Image(np.asarray(image.dataobj), moved), result)
+    assert run_command(["score", str(cohort), str(out)]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "grid" in line]
+    assert line.startswith(
+        f"error: {result}: is not on the grid of {empty / 'wmh.nii.gz'}: the affines put a corner 2 mm"
+    )
 
 
 def test_the_containers_entry_point_does_what_the_challenge_asks(capsys, tiny_segmenter, phantom_cohort, tmp_path):

@@ -113,6 +113,37 @@ def test_the_grid_is_the_inputs_and_the_voxels_the_same_patients(case, tmp_path,
     assert np.array_equal(apply_orientation(prediction.mask_XYZ, back), straight.mask_XYZ)
 
 
+class Broken(nn.Module):
+    """A network whose weights overflowed."""
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(images_NCHW[:, :1], torch.nan)
+
+
+def test_a_network_that_gives_nan_is_told_of_and_leaves_no_empty_mask(case):
+    with pytest.raises(DataError, match="P003: the networks give no probabilities but NaN"):
+        ensemble_of(Constant(0.9), Broken()).predict(case)
+
+
+class Counting(Constant):
+    def __init__(self) -> None:
+        super().__init__(0.9)
+        self.slices = 0
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        self.slices += len(images_NCHW)
+        return super().forward(images_NCHW)
+
+
+def test_the_networks_do_not_look_at_slices_that_are_emptied(case):
+    prepare = PrepareConfig.build({"size": (48, 48), "drop_empty": False})
+    for emptied, looked_at in ((0, 12), (0.125, 10), (0.25, 6)):
+        network = Counting()
+        prediction = ensemble_of(network, prepare=prepare, emptied=emptied).predict(case)
+        assert network.slices == looked_at
+        assert (prediction.probability_XYZ.max(axis=(0, 1)) > 0.8).sum() == looked_at
+
+
 def found_slices(volume_XYZ: np.ndarray) -> list[bool]:
     return np.any(volume_XYZ, axis=(0, 1)).tolist()  # pyright: ignore[reportReturnType]
 

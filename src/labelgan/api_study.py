@@ -104,16 +104,18 @@ def study_plan(
     workers: int | None = None,
     device: str = "auto",
     report: Report | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Plan, Estimate]:
     """Plans a study and estimates what it costs, without running anything; see `study.cost`."""
     from labelgan.study.cost import estimate_plan
     from labelgan.study.ledger import Ledger
-    from labelgan.study.run import look, make_plan
+    from labelgan.study.run import gpus_of_a_job, look, make_plan
 
     out = Path(out)
     cohort, test = look(sources, out, report)
-    plan = make_plan(config, sources, cohort, test)
-    return plan, estimate_plan(plan, Ledger(out), config, cohort, test, workers=workers, device=device)
+    plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
+    ledger = Ledger(out)
+    return plan, estimate_plan(plan, ledger, config, cohort, test, workers=workers, device=device, tell=tell)
 
 
 def run_study(

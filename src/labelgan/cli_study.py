@@ -102,7 +102,9 @@ def study(
     sources = api.study_sources(data, test=test, synthetic=synthetic, start_from=planned.start_from)
     if dry_run:
         with Progress("look", "case") as progress:
-            plan, estimate = api.study_plan(planned, sources, out, workers=workers, device=device, report=progress)
+            plan, estimate = api.study_plan(
+                planned, sources, out, workers=workers, device=device, report=progress, tell=say
+            )
         from labelgan.tables import print_plan
 
         print_plan(plan, estimate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from labelgan.data.problems import CheckReport
     from labelgan.metrics import Metric
     from labelgan.scoring_report import ScoreReport
+    from labelgan.study.cost import Estimate
+    from labelgan.study.plan import Plan
 
 
 def print_check(report: CheckReport) -> None:
@@ -113,3 +116,66 @@ def _number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def print_plan(plan: Plan, estimate: Estimate) -> None:
+    """Prints what a study will do: folds, jobs of each kind, what they cost, and how long all of it takes."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from labelgan.study.cost import in_words
+
+    console = Console(highlight=False)
+    trained, tested = ([len(getattr(fold, part)) for fold in plan.folds] for part in ("train", "test"))
+    console.print(
+        f"{_count(len(plan.folds), 'fold')}, each trained on {_range(trained)} and tested on {_range(tested)} patients"
+        f"; arms {escape(', '.join(plan.arms))}"
+    )
+    table = Table("jobs of kind")
+    for heading in ("jobs", "done", "left takes", "a unit", "disk"):
+        table.add_column(heading, justify="right")
+    table.add_column("estimated from")
+    for kind in estimate.kinds:
+        left = kind.jobs > kind.done
+        known = left and not math.isnan(kind.seconds)
+        table.add_row(
+            kind.kind,
+            str(kind.jobs),
+            str(kind.done) if kind.done else "-",
+            in_words(kind.seconds) if known else "?" if left else "-",
+            f"{_small(kind.unit_s)} a {kind.unit}" if known and kind.unit_s else "-",
+            _bytes(kind.bytes) if known and kind.bytes else "-",
+            escape(kind.source) or "-",
+        )
+    console.print(table)
+    hours = {"core": estimate.core_hours, "GPU": estimate.gpu_hours}
+    sums = [f"{value:.3g} {name}-hours" for name, value in hours.items() if value]
+    passing = f", and up to {_bytes(estimate.passing_bytes)} of checkpoints meanwhile" if estimate.passing_bytes else ""
+    if sums:
+        console.print(f"{' and '.join(sums)}; {_bytes(estimate.bytes)} of disk{passing}")
+    for note in estimate.notes:
+        console.print(escape(note))
+    console.print(estimate.line)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _range(values: list[int]) -> str:
+    return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
+def _small(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.2g} ns"
+
+
+def _bytes(size: float) -> str:
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"

@@ -131,7 +131,7 @@ def run_study(
     _require_study_folder(out)
     with lock_folder(out):
         cohort, test = look(sources, out, look_report)
-        plan = make_plan(config, sources, cohort, test, gpus=_gpus_of_a_job(device))
+        plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
         write_if_new(out / CONFIG, config.to_toml())
         Places(sources.data, sources.test, sources.start_from, sources.synthetic, device).write(out)
         ledger = Ledger(out)
@@ -217,7 +217,8 @@ def _require_study_folder(out: Path) -> None:
             raise DataError(out, "is not empty and holds no study; name another folder")
 
 
-def _gpus_of_a_job(device: str) -> int:
+def gpus_of_a_job(device: str) -> int:
+    """GPUs that a job asks for which computes on ``device``."""
     if device == "cpu":
         return 0
     import torch

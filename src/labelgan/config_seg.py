@@ -20,6 +20,12 @@ class SegNetworkConfig(Config):
     norm: Literal["batch", "instance"] | None = Field(
         default=None, description="normalisation after each convolution; li2018 was published without"
     )
+    prior: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="probability of lesion that an untrained network gives where it sees nothing; None: 0.5",
+    )
 
 
 class SegAugmentConfig(Config):
@@ -45,17 +51,38 @@ class SegTrainConfig(Config):
     steps: int | None = Field(default=None, ge=1, description="optimiser steps of a member; None: as epochs says")
     batch_size: int = Field(default=30, ge=1, description="slices a step")
     lr: float = Field(default=2e-4, gt=0, description="learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="of the learning rate; cosine: down to 0 over the steps"
+    )
+    loss: Literal["dice", "dice+ce"] = Field(
+        default="dice", description="soft Dice, or its sum with the cross-entropy (Isensee et al. 2021)"
+    )
+    lesion_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of a batch's slices that surely hold a lesion; None: as the shuffled rounds have it",
+    )
+    copypaste: float = Field(
+        default=0.0, ge=0, le=1, description="share of the real slices that another patient's lesions are pasted into"
+    )
     synthetic_share: float = Field(
-        default=1 / 3, ge=0, lt=1, description="largest share of a batch that is synthetic, where there is such data"
+        default=1 / 3, ge=0, le=1, description="largest share of a batch that is synthetic, where there is such data"
+    )
+    shuffle_synthetic_masks: bool = Field(
+        default=False, description="a control: every synthetic slice gets the mask of another one"
     )
     restart_above: float = Field(
         default=0.99,
         gt=0,
         le=1,
-        description="a member whose loss stays above this, or at that of an empty mask, is begun again",
+        description="a member whose Dice loss stays above this, or at that of an empty mask, is begun again",
     )
     restart_after: int = Field(default=200, ge=1, description="steps on lesion batches that count as 'stays'")
     restarts: int = Field(default=5, ge=0, description="most new beginnings of a member")
+    fit_threshold: bool = Field(
+        default=False, description="choose predict.threshold on the training patients, once the members are trained"
+    )
     early_step: int = Field(default=500, ge=0, description="step whose weights are kept beside the final ones; 0: none")
     seed: int = Field(default=0, ge=0, description="of every random stream")
     checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; the last two are kept")
@@ -88,19 +115,26 @@ class SegPredictConfig(Config):
 class SegConfig(Config):
     """Everything that ``labelgan segment`` needs besides the data."""
 
+    preset: str | None = Field(default=None, description="key of PRESETS")
     network: SegNetworkConfig = SegNetworkConfig()
     augment: SegAugmentConfig = SegAugmentConfig()
     train: SegTrainConfig = SegTrainConfig()
     predict: SegPredictConfig = SegPredictConfig()
 
     @classmethod
-    def for_segmenter(cls, name: str = "li2018", settings: list[str] | None = None) -> SegConfig:
-        """Gives a named network's settings, then ``a.b=value`` ones; raises ConfigError by name."""
+    def for_segmenter(
+        cls, name: str = "li2018", settings: list[str] | None = None, preset: str | None = None
+    ) -> SegConfig:
+        """Gives a named network's settings, then a preset's, then ``a.b=value`` ones; raises ConfigError by name."""
         if name not in RECIPES:
             raise ConfigError(f"--network {name}", f"unknown network; one of {', '.join(RECIPES)}")
+        if preset is not None and preset not in PRESETS:
+            raise ConfigError(f"--preset {preset}", f"unknown preset; one of {', '.join(PRESETS)}")
         values = cls().model_dump(mode="json")
-        for part, changes in RECIPES[name].items():
-            values[part] |= changes
+        for changes in (RECIPES[name], {} if preset is None else PRESETS[preset]):
+            for part, settings_of_part in changes.items():
+                values[part] |= settings_of_part
+        values["preset"] = preset
         values["network"]["name"] = name
         return cls.build(values, f"--network {name}").with_settings(settings or [])
 
@@ -110,4 +144,12 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "li2018": {},
     "dynunet": {"network": {"width": 32, "norm": "instance"}},
     "segresnet": {"network": {"width": 16, "norm": "instance"}},
+}
+
+# What each preset changes in that; measured in docs/results/segmenters.md.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "laptop": {  # a few patients, a few minutes on one core
+        "network": {"width": 8, "norm": "batch", "prior": 0.01},
+        "train": {"steps": 600, "batch_size": 16, "lr": 1e-3, "schedule": "cosine", "lesion_share": 0.5},
+    },
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -26,8 +28,21 @@ def slices(count: int = 2, size: tuple[int, int] = (24, 32)) -> tuple[torch.Tens
 def test_doing_nothing_is_the_identity():
     images, masks = slices()
     same, same_masks = apply_moves(images, masks, moves_of(count=2))
-    torch.testing.assert_close(same, images, rtol=0, atol=1e-4)
-    assert torch.equal(same_masks, masks)
+    assert same is images
+    assert same_masks is masks
+
+
+@pytest.mark.parametrize("name", ["flip", "angle", "shear", "zoom"])
+def test_one_moved_slice_leaves_the_others_in_place(name):
+    images, masks = slices()
+    still = moves_of(count=2)
+    moves = dataclasses.replace(still, **{name: getattr(still, name) + np.array([0, 0.2])})
+    if name == "flip":
+        moves = dataclasses.replace(still, flip=np.array([False, True]))
+    moved, moved_masks = apply_moves(images, masks, moves)
+    torch.testing.assert_close(moved[0], images[0], rtol=0, atol=1e-4)
+    assert torch.equal(moved_masks[0], masks[0])
+    assert not torch.equal(moved_masks[1], masks[1])
 
 
 def test_a_flip_turns_columns_round():
@@ -113,4 +128,6 @@ def test_draws_keep_to_their_ranges_and_their_stream():
 
 def test_settings_that_do_nothing():
     still = SegAugmentConfig(flip=0, rotate=0, shear=0, zoom=(1, 1))
-    assert np.array_equal(draw_moves(generator_for(0, "a"), 5, still).matrices, np.tile(np.eye(2), (5, 1, 1)))
+    moves = draw_moves(generator_for(0, "a"), 5, still)
+    assert moves.still
+    assert np.array_equal(moves.matrices, np.tile(np.eye(2), (5, 1, 1)))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelgan.seg.losses import soft_dice_loss
+from labelgan.seg.losses import cross_entropy, soft_dice_loss
 
 SURE = 50.0
 
@@ -56,3 +58,21 @@ def test_it_is_computed_in_full_precision():
         loss = soft_dice_loss(logits, masks)
     assert loss.dtype == torch.float32
     assert float(loss) == pytest.approx(1 - 40_001 / 60_001, rel=1e-6)
+
+
+def entropy_of(logits: list, masks: list) -> float:
+    return float(cross_entropy(torch.tensor(logits).float()[:, None], torch.tensor(masks, dtype=torch.uint8)))
+
+
+def test_cross_entropy_in_closed_form():
+    assert entropy_of([[[0.0, 0.0]]], [[[1, 0]]]) == pytest.approx(math.log(2))
+    assert entropy_of([[[SURE, -SURE]]], [[[1, 0]]]) == pytest.approx(0)
+    assert entropy_of([[[-SURE, -SURE]]], [[[1, 0]]]) == pytest.approx(SURE / 2)
+    quarter = math.log(3)  # logit of three quarters
+    assert entropy_of([[[quarter]]], [[[1]]]) == pytest.approx(-math.log(0.75))
+
+
+@given(logit=st.floats(-30, 30))
+def test_cross_entropy_is_blind_to_other_pathology(logit):
+    assert entropy_of([[[2.0, logit, -1.0]]], [[[1, 2, 0]]]) == pytest.approx(entropy_of([[[2.0, -1.0]]], [[[1, 0]]]))
+    assert entropy_of([[[logit]]], [[[2]]]) == 0

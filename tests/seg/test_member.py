@@ -16,7 +16,7 @@ from labelgan.interrupts import Interrupts
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import soft_dice_loss
-from labelgan.seg.member import Member, is_stuck
+from labelgan.seg.member import Member, is_stuck, learning_rate
 from tiny import tiny_seg_config
 
 
@@ -95,8 +95,9 @@ def dying(monkeypatch, until: int) -> list[int]:
 
     def descend(self, images, masks):
         met.append(self.start)
-        loss, pixels = plain(self, images, masks)
-        return (1.0 if self.start < until else min(loss, 0.9)), max(pixels, 1)
+        loss, _, pixels = plain(self, images, masks)
+        loss = 1.0 if self.start < until else min(loss, 0.9)
+        return loss, loss, max(pixels, 1)
 
     monkeypatch.setattr(Member, "_descend", descend)
     return met
@@ -147,12 +148,37 @@ def test_a_new_beginning_is_the_same_after_a_kill(phantom_store, tmp_path, monke
     ]
 
 
-def test_a_member_that_never_learns_is_told(phantom_store, tmp_path, monkeypatch):
-    dying(monkeypatch, until=99)
+def test_a_member_that_never_learns_goes_on_after_its_last_beginning(phantom_store, tmp_path, monkeypatch):
+    met = dying(monkeypatch, until=99)
     member = member_of(tmp_path, "train.restart_after=2", "train.restarts=1")
-    with pytest.raises(TrainingError, match=r"above 0\.99, .* for 2 steps in each of 2 beginnings; lower the learning"):
-        play(member, phantom_store, 6)
-    assert not (tmp_path / "weights.safetensors").exists()
+    play(member, phantom_store, 6)
+    assert met == [0] * 2 + [1] * 6
+    assert (member.start, member.step, member.learns_nothing) == (1, 6, True)
+    assert (tmp_path / "weights.safetensors").is_file()
+    resumed = member_of(tmp_path, "train.restart_after=2", "train.restarts=1")
+    resumed.restore(6)
+    assert resumed.learns_nothing
+
+
+def test_the_rate_falls_as_a_cosine():
+    settings = tiny_seg_config("li2018", "train.lr=4e-3", "train.schedule=cosine").train
+    rates = [learning_rate(settings, step, 8) for step in (0, 2, 4, 6, 8)]
+    half = math.sqrt(0.5)
+    assert rates == pytest.approx([4e-3, 2e-3 * (1 + half), 2e-3, 2e-3 * (1 - half), 0])
+    assert learning_rate(tiny_seg_config().train, 7, 8) == tiny_seg_config().train.lr
+
+
+def test_the_schedule_and_the_loss_reach_the_weights(phantom_store, tmp_path):
+    changes = {"plain": (), "cosine": ("train.schedule=cosine",), "entropy": ("train.loss=dice+ce",)}
+    for name, settings in changes.items():
+        play(member_of(tmp_path / name, *settings), phantom_store, 4)
+    assert len({(tmp_path / name / "weights.safetensors").read_bytes() for name in changes}) == 3
+    # the first step of a cosine has the full rate
+    for name in ("plain", "cosine"):
+        play(member_of(tmp_path / f"{name} once", *changes[name]), phantom_store, 1)
+    assert (tmp_path / "plain once/weights.safetensors").read_bytes() == (
+        tmp_path / "cosine once/weights.safetensors"
+    ).read_bytes()
 
 
 def test_batches_without_lesions_say_nothing(phantom_store, tmp_path):
@@ -165,7 +191,7 @@ def test_batches_without_lesions_say_nothing(phantom_store, tmp_path):
 def test_a_loss_that_is_not_finite_stops_at_the_last_checkpoint(phantom_store, tmp_path, monkeypatch):
     plain = Member._descend
     monkeypatch.setattr(
-        Member, "_descend", lambda self, *batch: (math.nan, 1) if self.step == 4 else plain(self, *batch)
+        Member, "_descend", lambda self, *batch: (math.nan, 1.0, 1) if self.step == 4 else plain(self, *batch)
     )
     with pytest.raises(TrainingError, match=r"became non-finite at step 5; rolled back to step 4\. Lower the learning"):
         play(member_of(tmp_path), phantom_store, 6)

@@ -57,3 +57,18 @@ def test_weights_can_be_saved_and_read(name, tmp_path):
 def test_an_unknown_name_is_refused():
     with pytest.raises(ConfigError, match=r"^network\.name: unknown 'unet'; one of li2018, dynunet, segresnet$"):
         build_segmenter(SegNetworkConfig(name="unet"), 2)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_a_prior_is_what_a_network_gives_where_it_sees_nothing(name):
+    for prior in (0.01, 0.3):
+        reseed_torch(0, "weights")
+        config = config_of(name).model_copy(update={"prior": prior})
+        network = build_segmenter(config, 2)
+        found = network(torch.zeros(1, 2, 32, 32)).sigmoid()
+        assert found.flatten().tolist() == pytest.approx([prior] * 1024, rel=1e-4)
+    reseed_torch(0, "weights")
+    plain = build_segmenter(config_of(name), 2)
+    different = [key for key, value in plain.state_dict().items() if not torch.equal(value, network.state_dict()[key])]
+    assert len(different) == 1
+    assert different[0].endswith("bias")

@@ -153,6 +153,78 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(phantom_store, tiny_s
     assert read_manifest(tmp_path)["members"] == read_manifest(tiny_segmenter)["members"]
 
 
+ARMS = {
+    "lesions": ["train.lesion_share=0.5", "train.schedule=cosine", "train.loss=dice+ce"],
+    "copypaste": ["train.copypaste=0.5"],
+    "synthetic": ["train.synthetic_share=1"],
+    "shuffled": ["train.shuffle_synthetic_masks=true", "train.lesion_share=0.75"],
+}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_goes_on_to_the_same_bytes(phantom_store, tiny_samples, tmp_path, arm):
+    synthetic = tiny_samples if arm in ("synthetic", "shuffled") else None
+    config = tiny_seg_config("li2018", "train.members=1", "train.checkpoint_every=100", *ARMS[arm])
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    train_segmenter(phantom_store, straight, config, synthetic=synthetic)
+    with pytest.raises(KeyboardInterrupt):
+        train_segmenter(phantom_store, stopped, config, synthetic=synthetic, report=interrupt_after(4))
+    train_segmenter(phantom_store, stopped, config, synthetic=synthetic, resume=True)
+    assert weights(stopped) == weights(straight)
+    plain = tmp_path / "plain"
+    train_segmenter(phantom_store, plain, tiny_seg_config("li2018", "train.members=1"), synthetic=synthetic)
+    assert weights(plain)["members/0/weights.safetensors"] != weights(straight)["members/0/weights.safetensors"]
+
+
+def first_weights(store, out: Path, *settings: str, synthetic: Path | None = None) -> dict[str, torch.Tensor]:
+    """Weights after one step too small to change them."""
+    config = tiny_seg_config("li2018", "train.members=1", "train.steps=1", "train.lr=1e-30", *settings)
+    train_segmenter(store, out, config, synthetic=synthetic)
+    return load_tensors(out / "members/0/weights.safetensors")
+
+
+def test_arms_of_one_seed_begin_alike_and_seeds_share_nothing(phantom_store, tiny_samples, tmp_path):
+    arms = [
+        first_weights(phantom_store, tmp_path / "real", "augment.flip=0", "augment.rotate=0"),
+        first_weights(phantom_store, tmp_path / "copypaste", "train.copypaste=0.5"),
+        first_weights(
+            phantom_store, tmp_path / "synthetic", "train.shuffle_synthetic_masks=true", synthetic=tiny_samples
+        ),
+    ]
+    first = arms[0]
+    for arm in arms[1:]:
+        assert all(torch.allclose(arm[name], values, rtol=0, atol=1e-20) for name, values in first.items())
+    other = first_weights(phantom_store, tmp_path / "other", "train.seed=1")
+    drawn = [name for name, values in first.items() if values.std() > 1e-3]
+    assert drawn
+    assert not any(torch.isclose(first[name], other[name]).float().mean() > 0.01 for name in drawn)
+
+
+def test_synthetic_settings_without_synthetic_slices_are_refused(phantom_store, tmp_path):
+    for setting in ("train.synthetic_share=1", "train.shuffle_synthetic_masks=true"):
+        with pytest.raises(ConfigError, match=rf"{setting.partition('=')[0]}: is .*there is no synthetic cohort"):
+            train_segmenter(phantom_store, tmp_path / "seg", tiny_seg_config("li2018", setting))
+    assert not (tmp_path / "seg").exists()
+
+
+def test_a_member_that_learnt_nothing_is_told(phantom_store, tmp_path, monkeypatch):
+    plain = Member._descend
+    monkeypatch.setattr(Member, "_descend", lambda self, *batch: (plain(self, *batch)[0], 1.0, 1))
+    config = tiny_seg_config("li2018", "train.restart_after=2", "train.restarts=1")
+    result = train_segmenter(phantom_store, tmp_path / "seg", config)
+    assert result.stuck == (0, 1)
+    assert [member["stuck"] for member in read_manifest(tmp_path / "seg")["members"]] == [True, True]
+    assert read_manifest(tmp_path / "seg")["status"] == "complete"
+
+
+def test_steps_of_a_falling_rate_are_settled(phantom_store, tmp_path):
+    config = tiny_seg_config("li2018", "train.members=1", "train.schedule=cosine", "train.steps=3")
+    train_segmenter(phantom_store, tmp_path / "seg", config)
+    longer = config.with_settings(["train.steps=5"])
+    with pytest.raises(CheckpointError, match=r"was trained with train\.steps = 3, not 5"):
+        train_segmenter(phantom_store, tmp_path / "seg", longer, resume=True)
+
+
 def test_more_steps_and_more_members_later(phantom_store, tiny_segmenter, tmp_path):
     out = tmp_path / "seg"
     train_segmenter(phantom_store, out, tiny_seg_config("li2018", "train.steps=4", "train.members=1"), exclude=["P001"])
@@ -166,7 +238,12 @@ def test_resuming_a_finished_training_changes_no_weights(phantom_store, tiny_seg
     out = tmp_path / "seg"
     shutil.copytree(tiny_segmenter, out)
     train_segmenter(phantom_store, out, tiny_seg_config(), exclude=["P001"], resume=True)
-    assert folder_bytes(out) == folder_bytes(tiny_segmenter)
+    before, after = folder_bytes(tiny_segmenter), folder_bytes(out)
+    manifests = [json.loads(files.pop("manifest.json")) for files in (before, after)]
+    assert before == after
+    for manifest in manifests:
+        manifest.pop("made_with")  # may name another revision
+    assert manifests[0] == manifests[1]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +290,7 @@ def test_what_cannot_be_trained_is_told_before_anything_is_made(phantom_store, t
 
 
 def test_a_failure_is_in_the_manifest(phantom_store, tmp_path, monkeypatch):
-    monkeypatch.setattr(Member, "_descend", lambda self, *batch: (float("nan"), 1))
+    monkeypatch.setattr(Member, "_descend", lambda self, *batch: (float("nan"), 1.0, 1))
     with pytest.raises(TrainingError, match=r"members/0: the loss became non-finite at step 1"):
         train_segmenter(phantom_store, tmp_path / "seg", tiny_seg_config())
     manifest = read_manifest(tmp_path / "seg")

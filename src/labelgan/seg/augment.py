@@ -35,6 +35,11 @@ class Moves:
         return len(self.flip)
 
     @property
+    def still(self) -> bool:
+        """Whether nothing is done to any slice."""
+        return not (self.flip.any() or self.angle.any() or self.shear.any() or (self.zoom != 1).any())
+
+    @property
     def matrices(self) -> np.ndarray:
         """(N, 2, 2): where in the input, (column, row) from its centre in pixels, an output pixel is taken from."""
         cos, sin, zero, one = np.cos(self.angle), np.sin(self.angle), np.zeros(len(self)), np.ones(len(self))
@@ -64,8 +69,10 @@ def apply_moves(images_NCHW: Tensor, masks_NHW: Tensor, moves: Moves) -> tuple[T
         moves: one for each slice.
 
     Returns:
-        Images and masks of the same shapes and types.
+        Images and masks of the same shapes and types; the very same ones where nothing is to be done.
     """
+    if moves.still:
+        return images_NCHW, masks_NHW
     height, width = images_NCHW.shape[2:]
     half = np.array([width / 2, height / 2])
     # affine_grid measures both axes in half sides.

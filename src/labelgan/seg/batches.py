@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from labelgan.config_seg import SegConfig
-from labelgan.data.store import SliceStore
+from labelgan.data.case import LESION
+from labelgan.data.store import SliceBatch, SliceStore
 from labelgan.rng import generator_for
 from labelgan.seg.augment import apply_moves, draw_moves
+from labelgan.seg.copypaste import CopyPaste
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +35,10 @@ class ExtraSlices:
 class SegBatches:
     """Draws augmented batches.
 
-    Real slices come in shuffled rounds, each slice once a round, as the published training has it. Of a batch,
-    ``synthetic`` slices are synthetic, in shuffled rounds likewise; that number is the same at every step.
+    Slices come in shuffled rounds, each slice once a round, as the published training has it. With
+    ``train.lesion_share`` that share of the slices comes from rounds of the lesion slices alone, the rest from rounds
+    of all. Real and synthetic slices have rounds of their own, and how many of a batch are synthetic is the same at
+    every step: trainings with and without synthetic slices see the real ones in the same order.
     """
 
     def __init__(
@@ -49,40 +53,74 @@ class SegBatches:
         self.store, self.rows, self.extra = store, rows, extra
         self.config, self.member, self.device = config, member, device
         self.synthetic, self.real = split_batch(config, extra is not None)
+        self.lesion_rows = np.flatnonzero(store.index["lesion_voxels"][rows] > 0)
+        self.copypaste = CopyPaste(store, rows)
+        if extra is not None and config.train.shuffle_synthetic_masks:
+            self.extra = extra = with_each_others_masks(extra, self._rng("shuffled masks"))
+        self.extra_lesion_rows = np.flatnonzero(() if extra is None else (extra.masks_NHW == LESION).any(axis=(1, 2)))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Gives the batch of a step on the device: images (N, C, H, W) float32 and masks (N, H, W) uint8."""
-        seed = self.config.train.seed
-        chosen = self._in_rounds("real slices", len(self.rows), step, self.real)
-        part = self.store.read(self.rows[chosen])
-        images_NCHW, masks_NHW = part.images_NCHW, part.masks_NHW
+        images, masks = [], []
+        if self.real:
+            real = self._real(step)
+            images.append(real.images_NCHW)
+            masks.append(real.masks_NHW)
         if self.extra is not None and self.synthetic:
-            chosen = self._in_rounds("synthetic slices", len(self.extra), step, self.synthetic)
-            images_NCHW = np.concatenate([images_NCHW, self.extra.images_NCHW[chosen].astype(np.float32)])
-            masks_NHW = np.concatenate([masks_NHW, self.extra.masks_NHW[chosen]])
-        moves = draw_moves(
-            generator_for(seed, "member", self.member, "moves", step), len(images_NCHW), self.config.augment
-        )
+            chosen = self._choose("synthetic", len(self.extra), self.extra_lesion_rows, step, self.synthetic)
+            images.append(self.extra.images_NCHW[chosen].astype(np.float32))
+            masks.append(self.extra.masks_NHW[chosen])
+        images_NCHW, masks_NHW = np.concatenate(images), np.concatenate(masks)
         return apply_moves(
-            torch.from_numpy(images_NCHW).to(self.device), torch.from_numpy(masks_NHW).to(self.device), moves
+            torch.from_numpy(images_NCHW).to(self.device),
+            torch.from_numpy(masks_NHW).to(self.device),
+            draw_moves(self._rng("moves", step), len(images_NCHW), self.config.augment),
         )
+
+    def _real(self, step: int) -> SliceBatch:
+        rows = self.rows[self._choose("real", len(self.rows), self.lesion_rows, step, self.real)]
+        part, share = self.store.read(rows), self.config.train.copypaste
+        return self.copypaste.paste(part, rows, share, self._rng("copy-paste", step)) if share else part
+
+    def _choose(self, kind: str, available: int, with_lesion: np.ndarray, step: int, count: int) -> np.ndarray:
+        """The step's slices, those that are drawn for their lesions first."""
+        share = self.config.train.lesion_share
+        sure = math.ceil(count * share - 1e-9) if share is not None and len(with_lesion) else 0
+        of_lesions = with_lesion[self._in_rounds(f"{kind} lesion slices", len(with_lesion), step, sure)]
+        return np.concatenate([of_lesions, self._in_rounds(f"{kind} slices", available, step, count - sure)])
 
     def _in_rounds(self, what: str, available: int, step: int, count: int) -> np.ndarray:
         """The step's share of an endless row of shuffled rounds."""
+        if not count:
+            return np.empty(0, dtype=np.int64)
         first = step * count
         rounds = range(first // available, (first + count - 1) // available + 1)
-        order = np.concatenate([self._round(what, available, number) for number in rounds])
+        order = np.concatenate([self._rng(what, number).permutation(available) for number in rounds])
         start = first - rounds[0] * available
         return order[start : start + count]
 
-    def _round(self, what: str, available: int, number: int) -> np.ndarray:
-        return generator_for(self.config.train.seed, "member", self.member, what, number).permutation(available)
+    def _rng(self, *names: str | int) -> np.random.Generator:
+        return generator_for(self.config.train.seed, "member", self.member, *names)
+
+
+def with_each_others_masks(extra: ExtraSlices, rng: np.random.Generator) -> ExtraSlices:
+    """Gives every slice the mask of another one: all slices in one ring, drawn at random, handed on by one place.
+
+    Raises:
+        ValueError: there is but one slice.
+    """
+    if len(extra) < 2:
+        raise ValueError("one slice has no other one to change masks with")
+    ring = rng.permutation(len(extra))
+    masks_NHW = np.empty_like(extra.masks_NHW)
+    masks_NHW[ring] = extra.masks_NHW[np.roll(ring, 1)]
+    return ExtraSlices(extra.images_NCHW, masks_NHW)
 
 
 def split_batch(config: SegConfig, with_synthetic: bool) -> tuple[int, int]:
-    """How many slices of a batch are synthetic and how many real; at least one is real."""
+    """How many slices of a batch are synthetic and how many real."""
     size = config.train.batch_size
-    synthetic = min(int(size * config.train.synthetic_share + 1e-9), size - 1) if with_synthetic else 0
+    synthetic = int(size * config.train.synthetic_share + 1e-9) if with_synthetic else 0
     return synthetic, size - synthetic
 
 

@@ -1,8 +1,9 @@
-"""The loss of Li et al. 2018: soft Dice over the batch, blind to other pathology."""
+"""What a segmenter minimises: soft Dice over the batch, alone or with cross-entropy, blind to other pathology."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
@@ -28,3 +29,15 @@ def soft_dice_loss(logits_N1HW: Tensor, masks_NHW: Tensor) -> Tensor:
         truth_NHW = (masks_NHW == LESION).float()
         overlap = (probability_NHW * truth_NHW).sum()
         return 1 - (2 * overlap + SMOOTH) / (probability_NHW.sum() + truth_NHW.sum() + SMOOTH)
+
+
+def cross_entropy(logits_N1HW: Tensor, masks_NHW: Tensor) -> Tensor:
+    """Gives the mean binary cross-entropy over the pixels that are not other pathology; 0 where there are none.
+
+    Computed in fp32 whatever the logits are. Shapes as in `soft_dice_loss`.
+    """
+    with torch.autocast(logits_N1HW.device.type, enabled=False):
+        counted_NHW = (masks_NHW != OTHER_PATHOLOGY).float()
+        truth_NHW = (masks_NHW == LESION).float()
+        pixels = F.binary_cross_entropy_with_logits(logits_N1HW[:, 0].float(), truth_NHW, reduction="none")
+        return (pixels * counted_NHW).sum() / counted_NHW.sum().clamp(min=1)

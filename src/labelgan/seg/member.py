@@ -22,7 +22,7 @@ from labelgan.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from labelgan.config_seg import SegConfig
+from labelgan.config_seg import SegConfig, SegTrainConfig
 from labelgan.data.case import LESION
 from labelgan.device import autocast
 from labelgan.errors import ConfigError, TrainingError
@@ -31,7 +31,7 @@ from labelgan.interrupts import Interrupts
 from labelgan.rng import reseed_torch
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
-from labelgan.seg.losses import SMOOTH, soft_dice_loss
+from labelgan.seg.losses import SMOOTH, cross_entropy, soft_dice_loss
 from labelgan.seg.networks import build_segmenter
 
 COLUMNS = ("step", "start", "seconds", "loss")
@@ -89,14 +89,16 @@ class Member:
         """Trains up to ``steps`` steps after the last beginning, and writes the weights.
 
         Raises:
-            TrainingError: the loss became non-finite, or stayed at its worst through every beginning.
+            TrainingError: the loss became non-finite.
             KeyboardInterrupt: interrupted; the state is saved.
         """
         settings = self.config.train
         table = _LossTable(self.folder.metrics, self.total)
         self.network.train()
         while self.step < steps:
-            self.loss, lesion_pixels = self._descend(*batches.batch(self.step))
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(settings, self.step, steps)
+            self.loss, dice_loss, lesion_pixels = self._descend(*batches.batch(self.step))
             if not math.isfinite(self.loss):
                 raise TrainingError(
                     self.folder.path,
@@ -106,15 +108,15 @@ class Member:
             self.step += 1
             self.total += 1
             if lesion_pixels:
-                learns_nothing = is_stuck(self.loss, lesion_pixels, settings.restart_above)
+                learns_nothing = is_stuck(dice_loss, lesion_pixels, settings.restart_above)
                 self.stuck = self.stuck + 1 if learns_nothing else 0
             table.add(self.loss)
             if self.total % settings.log_every == 0 or self.step == steps:
                 table.write(self.total, self.start)
             if self.step == settings.early_step:
                 save_tensors(self.folder.early, self.network.state_dict())
-            if self.stuck >= settings.restart_after:
-                self._begin_again(steps)
+            if self.learns_nothing and self.start < settings.restarts:
+                self._begin_again()
             if self.total % settings.checkpoint_every == 0 or self.step == steps or interrupts.wanted:
                 self._save()
             report(self.step, f"member {self.number + 1}/{settings.members} loss {self.loss:.3f}")
@@ -122,27 +124,27 @@ class Member:
                 raise KeyboardInterrupt
         save_tensors(self.folder.weights, self.network.state_dict())
 
-    def _descend(self, images_NCHW: Tensor, masks_NHW: Tensor) -> tuple[float, int]:
+    @property
+    def learns_nothing(self) -> bool:
+        """Whether it has learnt nothing for so long that it should begin again, if it may."""
+        return self.stuck >= self.config.train.restart_after
+
+    def _descend(self, images_NCHW: Tensor, masks_NHW: Tensor) -> tuple[float, float, int]:
+        """Makes one step; gives the loss, the Dice loss in it and the lesion pixels of the batch."""
         reseed_torch(self.config.train.seed, "member", self.number, "step", self.step)
         with autocast(self.device, self.config.train.precision):
             logits_N1HW = self.network(images_NCHW)
-        loss = soft_dice_loss(logits_N1HW, masks_NHW)
+        loss = dice = soft_dice_loss(logits_N1HW, masks_NHW)
+        if self.config.train.loss == "dice+ce":
+            loss = dice + cross_entropy(logits_N1HW, masks_NHW)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        value, lesion_pixels = torch.stack([loss.detach(), (masks_NHW == LESION).sum().float()]).tolist()
-        return value, int(lesion_pixels)
+        lesion_pixels = (masks_NHW == LESION).sum().float()
+        value, dice_value, pixels = torch.stack([loss.detach(), dice.detach(), lesion_pixels]).tolist()
+        return value, dice_value, int(pixels)
 
-    def _begin_again(self, steps: int) -> None:
-        settings = self.config.train
-        if self.start >= settings.restarts:
-            raise TrainingError(
-                self.folder.path,
-                f"the loss stayed above {settings.restart_above}, or at that of an empty mask, for "
-                f"{settings.restart_after} steps in each of {self.start + 1} beginnings; lower the learning rate "
-                "(--set train.lr=...), normalise (--set network.norm=batch) or give it longer "
-                "(--set train.restart_after=...)",
-            )
+    def _begin_again(self) -> None:
         self.folder.early.unlink(missing_ok=True)
         self._begin(self.start + 1)
         self.network.train()
@@ -157,8 +159,15 @@ class Member:
         save_checkpoint(self.folder.checkpoints, self.total, parts, state)
 
 
+def learning_rate(settings: SegTrainConfig, step: int, steps: int) -> float:
+    """The rate of a step, counted from 0: constant, or lr (1 + cos(π step / steps)) / 2."""
+    if settings.schedule == "constant":
+        return settings.lr
+    return settings.lr * (1 + math.cos(math.pi * step / steps)) / 2
+
+
 def is_stuck(loss: float, lesion_pixels: int, above: float) -> bool:
-    """Tells a network that has learnt nothing: its loss is above the published limit, or that of an empty mask.
+    """Tells a network that has learnt nothing: its Dice loss is above the published limit, or that of an empty mask.
 
     An empty mask's loss is below the limit where a batch has few lesion pixels, so that the limit alone would not
     find a network whose units have all died.

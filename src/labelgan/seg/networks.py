@@ -6,6 +6,7 @@ prediction.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -91,8 +92,12 @@ SEGMENTERS: dict[str, SegmenterKind] = {
 def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
     """Builds a network; its weights come from torch's own random generator.
 
+    Outside the head a network soon gives the bias of its last convolution alone. From 0, a probability of one half,
+    that bias needs thousands of steps of a low learning rate to say "no lesion"; ``prior`` begins it there, at
+    log(prior / (1 - prior)) (Lin et al., ICCV 2017, section 3.3).
+
     Args:
-        config: which, how wide, how normalised.
+        config: which, how wide, how normalised, where it begins.
         channels: images of a slice.
 
     Raises:
@@ -100,7 +105,13 @@ def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
     """
     if config.name not in SEGMENTERS:
         raise ConfigError("network.name", f"unknown '{config.name}'; one of {', '.join(SEGMENTERS)}")
-    return SEGMENTERS[config.name].build(config, channels)
+    network = SEGMENTERS[config.name].build(config, channels)
+    if config.prior is not None:
+        last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+        assert last.out_channels == 1
+        assert last.bias is not None
+        nn.init.constant_(last.bias, math.log(config.prior / (1 - config.prior)))
+    return network
 
 
 def parameter_count(module: torch.nn.Module) -> int:

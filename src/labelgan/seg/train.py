@@ -21,7 +21,9 @@ from labelgan.seg.batches import SegBatches, split_batch, steps_of
 from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
 from labelgan.seg.member import Member
 from labelgan.seg.networks import SEGMENTERS, parameter_count
+from labelgan.seg.predict import Ensemble, load_networks
 from labelgan.seg.synthetic import SyntheticCohort, read_synthetic
+from labelgan.seg.threshold import fit_threshold, require_lesions
 
 MIN_SIDE = 32  # pixels; the networks halve a slice four times, and normalisation needs more than one pixel
 
@@ -30,12 +32,21 @@ Report = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class SegTrainingResult:
-    """What a finished training came to: the folder, members, steps of each, and each one's last loss."""
+    """What a finished training came to.
+
+    Attributes:
+        folder: the segmenter folder.
+        members: how many networks.
+        steps: of each.
+        losses: each one's last loss.
+        stuck: numbers of the members that had learnt nothing after their last beginning either.
+    """
 
     folder: Path
     members: int
     steps: int
     losses: tuple[float, ...]
+    stuck: tuple[int, ...] = ()
 
 
 def train_segmenter(
@@ -65,7 +76,7 @@ def train_segmenter(
         ConfigError, DataError: a setting or the data cannot be used.
         LeakError: held-out cases, or synthetic data made from them, would meet the training.
         CheckpointError: ``out`` holds a segmenter of other data or settings.
-        TrainingError: a loss became non-finite or never fell; the last checkpoint stands.
+        TrainingError: a loss became non-finite; the last checkpoint stands.
         KeyboardInterrupt: interrupted; state saved.
     """
     if config.network.name not in SEGMENTERS:
@@ -77,9 +88,23 @@ def train_segmenter(
     held_out = held_out_cases(store, exclude)
     if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
-    extra = None if synthetic is None else read_synthetic(synthetic, store, held_out, read_report)
+    if synthetic is None:
+        _require_no_synthetic(config)
+        extra = None
+    else:
+        extra = read_synthetic(synthetic, store, held_out, read_report)
+        if config.train.shuffle_synthetic_masks and len(extra.slices) < 2:
+            raise DataError(synthetic, "has one slice; there is no other one to change masks with")
     with lock_folder(out), Interrupts() as interrupts:
         return _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude).play(interrupts, report)
+
+
+def _require_no_synthetic(config: SegConfig) -> None:
+    """Refuses settings that ask for synthetic slices where there are none."""
+    if config.train.synthetic_share == 1:
+        raise ConfigError("train.synthetic_share", "is 1, and there is no synthetic cohort")
+    if config.train.shuffle_synthetic_masks:
+        raise ConfigError("train.shuffle_synthetic_masks", "is set, and there is no synthetic cohort")
 
 
 def held_out_cases(store: SliceStore, exclude: Collection[str]) -> tuple[StoredCase, ...]:
@@ -120,6 +145,8 @@ class _Loop:
         self.rows = store.select(exclude=[case.patient for case in held_out])
         if not len(self.rows):
             raise DataError(store.path, "no labelled slice is left to train on")
+        if config.train.fit_threshold:
+            require_lesions(store, self.rows)
         self.device = choose_device(config.train.device)
         self.steps = steps_of(config, len(self.rows))
         self.facts: dict[str, Any] = {
@@ -159,15 +186,29 @@ class _Loop:
                     "steps": member.step,
                     "starts": member.start + 1,
                     "loss": member.loss,
+                    "stuck": member.learns_nothing,
                     "sha256": sha256_file(place.weights),
                 }
             )
             if interrupts.wanted and number + 1 < settings.members:
                 raise KeyboardInterrupt
+        if settings.fit_threshold:
+            self.facts["threshold"] = self._fit_threshold()
         write_manifest(
             self.folder, "complete", **self.facts, steps=self.steps, members=members, device=self.device.type
         )
-        return SegTrainingResult(self.folder.path, settings.members, self.steps, tuple(losses))
+        stuck = tuple(number for number, facts in enumerate(members) if facts["stuck"])
+        return SegTrainingResult(self.folder.path, settings.members, self.steps, tuple(losses), stuck)
+
+    def _fit_threshold(self) -> dict[str, Any]:
+        """Writes the threshold that is best on the training patients into the settings; gives what the choice was."""
+        channels = self.store.channels
+        networks = load_networks(self.folder, self.config, len(channels))
+        ensemble = Ensemble(networks, channels, self.store.config, self.config, self.device)
+        fitted = fit_threshold(ensemble, self.store, self.rows)
+        chosen = self.config.with_settings([f"predict.threshold={fitted.value}"])
+        write_text_atomic(self.folder.config, chosen.to_toml())
+        return fitted.as_json()
 
     def _begin(self) -> None:
         """Writes config and manifest; a folder that is gone on with must be of this training."""
@@ -188,6 +229,9 @@ class _Loop:
             )
         if before != now:
             raise CheckpointError(self.folder.path, "was trained with other synthetic slices, or none")
-        free = {"steps", "epochs", "members", "checkpoint_every", "log_every", "early_step", "device", "threads"}
-        before, now = (item.model_dump(exclude={"train": free, "predict": True}) for item in (config, self.config))
+        free = {"members", "fit_threshold", "checkpoint_every", "log_every", "early_step", "device", "threads"}
+        if config.train.schedule == "constant":  # any other ends where the steps end
+            free |= {"steps", "epochs"}
+        skipped = {"preset": True, "train": free, "predict": True}
+        before, now = (item.model_dump(exclude=skipped) for item in (config, self.config))
         require_same_settings(before, now, self.folder.path)

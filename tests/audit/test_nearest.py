@@ -5,19 +5,7 @@ import pytest
 
 from labelgan.audit.nearest import MAX_SHIFT, find_nearest
 from labelgan.audit.patterns import patterns_of
-from labelgan.rng import generator_for
-
-
-def heads(count: int, seed: int = 0, side: int = 48, channels: int = 2) -> np.ndarray:
-    """Round heads of the same outline, each with its own smooth inside."""
-    from scipy.ndimage import gaussian_filter
-
-    noise = generator_for(seed, "heads").standard_normal((count, channels, side, side))
-    inside = gaussian_filter(noise, (0, 0, 1.5, 1.5))
-    inside /= inside.std()
-    axis = np.arange(side) - (side - 1) / 2
-    head = np.hypot(axis[:, None], axis) < side / 3
-    return np.where(head, inside, -3.0).astype(np.float32)
+from plants import heads
 
 
 def brute_correlation(query: np.ndarray, base: np.ndarray) -> float:
@@ -122,3 +110,14 @@ def test_small_slices_are_moved_by_less(side):
     found = find_nearest(patterns_of(np.roll(base[:3], 1, 2)), patterns_of(base))
     assert found.row.tolist() == [0, 1, 2]
     assert np.abs(found.shift).max() <= side // 8
+
+
+def test_a_channel_that_is_flat_in_the_base_slice_does_not_count():
+    base = heads(10)
+    base[:, 1] = 0
+    queries = base[:3].copy()
+    queries[:, 1] = heads(3, 5)[:, 1]
+    found = find_nearest(patterns_of(queries), patterns_of(base))
+    assert found.row.tolist() == [0, 1, 2]
+    assert found.distance.max() < 1e-3
+    assert find_nearest(patterns_of(base[:3]), patterns_of(heads(10))).distance.min() > 0.4

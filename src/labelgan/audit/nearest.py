@@ -1,9 +1,9 @@
 """The training slice nearest to every sample, whatever small shift, flip, brightness or contrast lies between them.
 
 The likeness of two patterns (`audit.patterns`) is their normalised cross correlation per channel, averaged over the
-channels: the best of all shifts up to ``MAX_SHIFT`` pixels, with and without a left-right flip. The search has two
-stages. The coarse one compares all pairs by principal components of the halved patterns, whole and by quadrants, at a
-few shifts; the exact one compares every query with the candidates that this leaves.
+channels that are not flat in the base slice: the best of all shifts up to ``MAX_SHIFT`` pixels, with and without a
+left-right flip. The search has two stages. The coarse one compares all pairs by principal components of the halved
+patterns, whole and by quadrants; the exact one compares every query with the candidates that this leaves.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _BEST = 3  # of the 9 patches, the likest that count as a likeness of parts
 _BLOCK = 1024
 _COARSE_SHIFTS = list(product(range(-MAX_SHIFT // 2, MAX_SHIFT // 2 + 1), repeat=2))  # of halved patterns
 _FINALISTS = 2
+_FLAT = 1e-3  # a channel with less power than this in the base slice does not count
 
 Report = Callable[[int, int], None]
 
@@ -198,10 +199,12 @@ class _Windows:
         base_GCPK = base.transpose(2, 4, 1, 3, 5, 0).reshape(_GRID**2, channels, -1, count)
         products = self.cells_GCSP @ base_GCPK
         power, base_power = self.power_GCS1, np.square(base_GCPK).sum(2)[:, :, None, :]
-        whole_SK = _correlation(products.sum(0), power.sum(0), base_power.sum(0)).mean(0)
+        present_CK = base_power.sum((0, 2)) > _FLAT
+        weights_C1K = (present_CK / np.maximum(present_CK.sum(0), 1))[:, None, :]
+        whole_SK = (_correlation(products.sum(0), power.sum(0), base_power.sum(0)) * weights_C1K).sum(0)
         best = whole_SK.argmax(0)
         power, base_power = _patches(power), _patches(base_power)
-        likeness_GSK = _correlation(_patches(products), power, base_power).mean(1)
+        likeness_GSK = (_correlation(_patches(products), power, base_power) * weights_C1K).sum(1)
         # nearly empty patches are alike in everyone
         full = _full(power.sum(1)) & _full(base_power.sum(1))
         parts_K = np.sort(np.where(full, likeness_GSK, 0).max(1), axis=0)[-_BEST:].mean(0)
@@ -224,3 +227,37 @@ def _patches(cells: np.ndarray) -> np.ndarray:
 def _correlation(products: np.ndarray, power: np.ndarray, other_power: np.ndarray) -> np.ndarray:
     length = np.sqrt(power * other_power)
     return np.where(length > 1e-6, products / np.maximum(length, 1e-6), 0)
+
+
+def nearest_features(
+    queries_ND: np.ndarray,
+    base_MD: np.ndarray,
+    query_groups: np.ndarray | None = None,
+    base_groups: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the base row of least Euclidean distance for every query, in blocks.
+
+    Args:
+        queries_ND: (N, D) features.
+        base_MD: (M, D) features.
+        query_groups: (N,) patient of every query; with ``base_groups``, a query is not compared with its own patient.
+        base_groups: (M,) patient of every base row.
+
+    Returns:
+        (N,) rows, -1 where none may be compared; (N,) distances, inf there.
+    """
+    own = _numbered(query_groups, base_groups)
+    base = base_MD.astype(np.float64)
+    power = np.square(base).sum(1)
+    rows, distances = np.full(len(queries_ND), -1), np.full(len(queries_ND), np.inf)
+    for start in range(0, len(queries_ND), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        queries = queries_ND[block].astype(np.float64)
+        squares = power - 2 * queries @ base.T
+        if own is not None:
+            squares[own[0][block, None] == own[1][None, :]] = np.inf
+        best = squares.argmin(1)
+        there = np.isfinite(squares[np.arange(len(best)), best])
+        rows[block] = np.where(there, best, -1)
+        distances[block] = np.where(there, np.linalg.norm(queries - base[best], axis=1), np.inf)
+    return rows, distances

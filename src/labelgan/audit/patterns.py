@@ -70,7 +70,7 @@ def unit_vectors(halved_NCHW: np.ndarray, parts: int) -> np.ndarray:
         parts: 1 for whole slices, 2 for 2 × 2 quadrants; what is over at the lower right is left out.
 
     Returns:
-        (parts², N, K); every channel has length sqrt(1 / C), so that a product is a mean correlation, or 0 if flat.
+        (parts², N, K); all channels that are not flat are equally long, so that a product is a mean correlation.
     """
     quarter = halved_NCHW[..., ::2, ::2]
     count, channels, height, width = quarter.shape
@@ -78,4 +78,5 @@ def unit_vectors(halved_NCHW: np.ndarray, parts: int) -> np.ndarray:
     cut = quarter[:, :, : parts * rows, : parts * columns].reshape(count, channels, parts, rows, parts, columns)
     vectors = cut.transpose(2, 4, 0, 1, 3, 5).reshape(parts**2, count, channels, rows * columns)
     length = np.linalg.norm(vectors, axis=3, keepdims=True)
-    return (vectors / np.maximum(length * channels**0.5, 1e-6)).reshape(parts**2, count, -1)
+    share = np.maximum((length > 1e-4).sum(2, keepdims=True), 1)
+    return (vectors / np.maximum(length, 1e-4) / np.sqrt(share)).reshape(parts**2, count, -1)

@@ -43,6 +43,32 @@ def test_train_predict_and_score(capsys, phantom_store, phantom_cohort, tmp_path
     assert run_command(["score", str(phantom_cohort), str(out), "--json"]) == 0
 
 
+def test_a_preset_and_a_threshold_chosen_on_the_training_patients(capsys, phantom_store, phantom_cohort, tmp_path):
+    seg = tmp_path / "seg"
+    arguments = ["train", phantom_store.path, "--out", seg, "--preset", "laptop", "--exclude", "P001", "--steps", "20"]
+    small = ["--device", "cpu", "--threads", "1", "--ensemble", "1", "--fit-threshold"]
+    code, _, err = run(capsys, *arguments, *small)
+    assert code == 0, err
+    config = SegConfig.from_toml(seg / "config.toml")
+    assert (config.preset, config.train.fit_threshold) == ("laptop", True)
+    told = json.loads((seg / "manifest.json").read_text())["threshold"]
+    assert told["cases"] == ["P002", "P003"]
+    curve = {point["threshold"]: point["dsc"] for point in told["mean_dsc"]}
+    assert told["value"] == config.predict.threshold
+    assert curve[told["value"]] >= max(curve.values()) - 0.005
+    # gone on with, the same is chosen; a prediction uses it
+    before = folder_bytes(seg)
+    code, _, err = run(capsys, *arguments[:4], "--resume")
+    assert code == 0, err
+    after = folder_bytes(seg)
+    assert {name for name in before if before[name] != after[name]} <= {"manifest.json"}
+    assert run(capsys, "predict", seg, phantom_cohort, "--out", tmp_path / "out")[0] == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["predict"]["threshold"] == manifest["segmenter"]["threshold"]["value"] == told["value"]
+    code, _, err = run(capsys, *arguments[:4], "--resume", "--preset", "tiny")
+    assert (code, err) == (2, f"error: --preset tiny: {seg} was made with preset laptop\n")
+
+
 def test_a_leak_is_refused(capsys, phantom_store, tiny_samples, tmp_path):
     arguments = ["train", phantom_store.path, "--out", tmp_path / "seg", "--synthetic", tiny_samples]
     code, _, err = run(capsys, *arguments, "--exclude", "P003", *tiny())
@@ -66,6 +92,7 @@ def test_failed_cases_are_named_and_the_code_tells(capsys, tiny_segmenter, phant
         (["train", "/no/such", "--out", "x"], "/no/such: is not a slice store: it has no manifest.json"),
         (["train", "/no/such"], "--out: Missing option"),
         (["train", "/no/such", "--out", "x", "--network", "unet"], "--network unet: unknown network; one of li2018"),
+        (["train", "/no/such", "--out", "x", "--preset", "tiny"], "--preset tiny: unknown preset; one of laptop"),
         (["train", "/no/such", "--out", "x", "--set", "train.x=1"], "--set train.x=1: unknown setting 'train.x'"),
         (["train", "/no/such", "--out", "x", "--ensemble", "0"], "--ensemble: Input should be greater"),
         (["predict", "/no/such", "/no/input", "--out", "x"], "/no/such: there is no such segmenter folder"),

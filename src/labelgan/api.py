@@ -210,6 +210,7 @@ def segment_train(
     out: str | Path,
     *,
     network: str | None = None,
+    preset: str | None = None,
     ensemble: int | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -227,13 +228,15 @@ def segment_train(
         store: a slice store.
         out: segmenter folder.
         network: key of ``seg.networks.SEGMENTERS``; li2018 by default.
+        preset: key of ``config_seg.PRESETS``.
         ensemble: how many networks.
         steps: optimiser steps of each.
         seed: of every random stream.
         synthetic: cohort of labelled synthetic slices to mix in.
         exclude: case or patient ids to hold out.
-        settings: ``"a.b=value"``, as ``--set`` takes them.
-        config: every setting at once, instead of ``network``; the named ones above still change it.
+        settings: ``"a.b=value"``, as ``--set`` takes them; ``"train.fit_threshold=true"`` chooses the threshold on the
+            training patients.
+        config: every setting at once, instead of ``network`` and ``preset``; the other named ones still change it.
         resume: go on from the last checkpoints of ``out``, if there are any, with its settings and exclusions.
         report: called after every step.
         read_report: called for every synthetic case that is read.
@@ -251,8 +254,10 @@ def segment_train(
         config = folder.read_config()
         if network is not None and network != config.network.name:
             raise ConfigError(f"--network {network}", f"{out} is a segmenter of {config.network.name}")
+        if preset is not None and preset != config.preset:
+            raise ConfigError(f"--preset {preset}", f"{out} was made with preset {config.preset or 'none'}")
     if config is None:
-        config = SegConfig.for_segmenter(network or "li2018", all_settings)
+        config = SegConfig.for_segmenter(network or "li2018", all_settings, preset)
     else:
         config = config.with_settings(all_settings)
     if resume and not exclude and folder.manifest.is_file():

@@ -23,12 +23,16 @@ def train(
     synthetic: Annotated[Path | None, typer.Option(help="Synthetic cohort to mix into the training.")] = None,
     exclude: Exclude = "",
     network: Annotated[str | None, typer.Option(help="li2018, dynunet or segresnet. (default: li2018)")] = None,
+    preset: Annotated[str | None, typer.Option(help="laptop (small networks, minutes on one core).")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimiser steps of each network. (default: 50 epochs)")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    fit_threshold: Annotated[
+        bool, typer.Option("--fit-threshold", help="Choose the threshold on the training patients.")
+    ] = False,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
 ) -> None:
@@ -38,12 +42,14 @@ def train(
 
     named = {"device": device, "threads": threads}
     more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
+    more += ["train.fit_threshold=true"] if fit_threshold else []
     with Progress("read", "slice") as read_progress, Progress("segment", "step") as progress:
         try:
             result = api.segment_train(
                 store,
                 out,
                 network=network,
+                preset=preset,
                 ensemble=ensemble,
                 steps=steps,
                 seed=seed,

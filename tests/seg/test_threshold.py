@@ -18,6 +18,8 @@ from labelgan.errors import DataError
 from labelgan.metrics import score_masks
 from labelgan.seg.predict import Ensemble
 from labelgan.seg.threshold import PUBLISHED, THRESHOLDS, choose, dsc_by_threshold, fit_threshold
+from labelgan.seg.train import train_segmenter
+from tiny import tiny_seg_config
 
 VALUES = [float(np.float32(value)) for value in (*THRESHOLDS, 0.0, 0.07, 0.31, 0.449, 0.451, 1.0)]
 
@@ -113,3 +115,14 @@ def test_cases_without_a_lesion_do_not_count_and_one_with_is_needed(planted):
     store = SliceStore.open(planted)
     with pytest.raises(DataError, match="no training case has a lesion to choose the threshold by"):
         fit_threshold(ensemble(store), store, store.select())
+
+
+def test_a_training_without_a_lesion_is_refused_before_it_begins(planted, tmp_path):
+    index = np.load(planted / "index.npy")
+    index["lesion_voxels"] = 0
+    np.save(planted / "index.npy", index)
+    with pytest.raises(DataError, match="no training case has a lesion"):
+        train_segmenter(
+            SliceStore.open(planted), tmp_path / "seg", tiny_seg_config("li2018", "train.fit_threshold=true")
+        )
+    assert not (tmp_path / "seg" / "manifest.json").exists()

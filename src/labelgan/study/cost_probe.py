@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -162,25 +163,31 @@ def measure(
             [sys.executable, "-m", "labelgan.study.cost_measure"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, text=True,
         )  # fmt: skip
-        killer = threading.Timer(DEADLINE_S, child.kill)
+        overdue = threading.Event()
+
+        def end() -> None:
+            overdue.set()
+            child.kill()
+
+        killer = threading.Timer(DEADLINE_S, end)
         killer.start()
         with said, child:
             assert child.stdin is not None
             assert child.stdout is not None
-            with child.stdin as stream:
-                json.dump({**request, "began": time.time()}, stream)
             try:
+                with contextlib.suppress(BrokenPipeError), child.stdin as stream:
+                    json.dump({**request, "began": time.time()}, stream)
                 for line in child.stdout:
                     probe.add(json.loads(line), clock)
+                child.wait()
             finally:
                 killer.cancel()
                 child.kill()
-            killed = child.wait() < 0
             said.seek(0)
             last = (said.read().strip().splitlines() or ["it ended early"])[-1]
         probe.seconds = time.monotonic() - began
         for kind in request["kinds"]:
             if kind not in probe.rates:
-                late = f"took longer than the {DEADLINE_S:.0f} s that a probe may take" if killed else last
+                late = f"took longer than the {DEADLINE_S:.0f} s that a probe may take" if overdue.is_set() else last
                 probe.failed.setdefault(kind, late)
     return probe

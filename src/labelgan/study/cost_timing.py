@@ -91,8 +91,8 @@ Train = Callable[[Path, int, int | None, Report], object]
 def time_training(train: Train, folder: Path, batch: int, period: int, budget_s: float, around: int = 0) -> Timed:
     """Times a training within a budget.
 
-    Steps are timed with one slice, then with a batch that fits the budget, and drawn out to the full batch along a line.
-    Where time is left, a training of two steps is played to its end, for what comes before and after the steps.
+    Steps are timed with one slice, then with a batch that fits the budget, and drawn out to the full batch along a
+    line. Where time is left, a training of two steps is played to its end, for what comes before and after the steps.
 
     Args:
         train: called with (folder, batch size, steps or None for all, report).

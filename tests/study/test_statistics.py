@@ -163,14 +163,33 @@ def test_one_patient_has_no_spread() -> None:
 # Resamples and intervals
 
 
-def test_resamples_keep_the_size_of_strata() -> None:
-    counts = DRAWN.patients((3, 5))
-    assert counts.shape == (2000, 8)
-    assert (counts[:, :3].sum(axis=1) == 3).all()
-    assert (counts[:, 3:].sum(axis=1) == 5).all()
-    assert counts.mean() == pytest.approx(1)
-    assert np.array_equal(counts, Resamples(0, 2000).patients((3, 5)))
-    assert not np.array_equal(counts, Resamples(1, 2000).patients((3, 5)))
+def test_resamples_keep_the_size_of_strata_and_come_from_the_seed() -> None:
+    table = np.repeat([[1.0], [7.0]], [3, 5], axis=0)
+    assert (DRAWN.means(table, (3, 5)) == (3 + 5 * 7) / 8).all()
+    values = RNG.normal(0, 1, (8, 2))
+    means = DRAWN.means(values, (8,))
+    assert means.mean() == pytest.approx(values.mean(), abs=0.05)
+    assert np.array_equal(means, Resamples(0, 2000).means(values, (8,)))
+    assert not np.array_equal(means, Resamples(1, 2000).means(values, (8,)))
+
+
+def test_a_bootstrap_of_one_repeat_has_the_spread_of_its_patients() -> None:
+    values = RNG.normal(0, 1, (30, 1))
+    means = Resamples(0, 20_000).means(values, (30,))
+    assert means.std() == pytest.approx(values.std() / 30**0.5, rel=0.02)
+
+
+def test_many_patients_are_resampled_in_blocks(monkeypatch) -> None:
+    values = RNG.normal(0, 1, (50, 1))
+    whole = DRAWN.means(values, (50,))
+    monkeypatch.setattr("labelgan.study.statistics.BLOCK", 50 * 300)
+    drawn = Resamples(0, 2000)
+    parts = drawn.means(values, (50,))
+    assert parts.shape == (2000,)
+    assert np.array_equal(parts[:300], whole[:300])  # the first block is the stream's beginning
+    assert len(np.unique(parts)) == 2000
+    assert parts.std() == pytest.approx(whole.std(), rel=0.1)
+    assert len(drawn._made) <= 8
 
 
 def test_a_resample_of_everybody_once_is_the_mean() -> None:

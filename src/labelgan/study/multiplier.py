@@ -13,7 +13,7 @@ import numpy as np
 
 from labelgan.metrics import METRICS
 from labelgan.study.score_table import ScoreTable
-from labelgan.study.statistics import Resamples, mean_of, merge_strata, resampled_means
+from labelgan.study.statistics import Resamples, mean_of, merge_strata
 
 METRIC = "dsc"
 ROUNDING = 1e-12  # means of equal scores differ by less
@@ -77,9 +77,9 @@ class Curve:
         """Mean over patients at each size, (1, K)."""
         return np.array([[mean_of(table[~np.isnan(table).all(axis=1)]) for table in self.tables]])
 
-    def resampled(self, patients: np.ndarray, repeats: np.ndarray) -> np.ndarray:
-        """Means of every resample, (B, K)."""
-        return np.stack([resampled_means(table, patients, repeats) for table in self.tables], axis=1)
+    def resampled(self, resamples: Resamples, strata: tuple[int, ...]) -> np.ndarray:
+        """Means of every resample, (B, K); ``strata`` are the sizes of runs of patients that are drawn apart."""
+        return np.stack([resamples.means(table, strata) for table in self.tables], axis=1)
 
 
 def multipliers_of(
@@ -103,7 +103,7 @@ def multipliers_of(
     strata = merge_strata(np.array([site_of[patient] for patient in patients]))
     patients = [patients[row] for row in np.argsort(strata, kind="stable")]
     repeats = sorted({int(repeat) for table in tables for repeat in table.repeats})
-    drawn = resamples.patients(tuple(np.bincount(strata).tolist())), resamples.repeats(len(repeats))
+    drawn = resamples, tuple(np.bincount(strata).tolist())
     arms = list(dict.fromkeys(arm for table in tables for arm in table.values))
     curves = {arm: _curve(tables, arm, patients, repeats) for arm in arms}
     found = []

@@ -19,12 +19,16 @@ from labelgan.rng import generator_for
 
 EXACT_TO = 200  # patients; beyond, the signed-rank statistic is as good as normal
 SMALLEST_STRATUM = 3  # patients; a stratum of one would count as known without error
+BLOCK = 2_000_000  # counts of a block of resamples, 16 MB
+KEPT = 8  # blocks that are kept for the next comparison
 DECIMALS = 10  # of a difference: what lies below is rounding, and must not break ties or make a zero non-zero
 
 
 @dataclass
 class Resamples:
     """Bootstrap counts, the same for everything that is compared: equal tables get equal resamples.
+
+    Counts are made a block of resamples at a time, so that memory does not grow with the number of patients.
 
     Attributes:
         seed: of the streams.
@@ -33,26 +37,38 @@ class Resamples:
 
     seed: int
     count: int
-    _made: dict[tuple[str, tuple[int, ...]], np.ndarray] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[str, tuple[int, ...], int], np.ndarray] = field(default_factory=dict, repr=False)
 
-    def patients(self, sizes: tuple[int, ...]) -> np.ndarray:
-        """Gives (B, P): how often each patient was drawn, strata of these sizes drawn apart."""
-        return self._counts("patients", sizes)
+    def means(self, table: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+        """Gives the mean of every resample (B,), NaN for one that holds no value.
 
-    def repeats(self, count: int) -> np.ndarray:
-        """Gives (B, R): how often each repeat was drawn."""
-        return self._counts("repeats", (count,))
+        Args:
+            table: (P, R) values, NaN where there is none, patients of a stratum side by side.
+            sizes: patients of each stratum, in this order; they are drawn apart. Repeats are drawn as wholes.
+        """
+        rows = max(1, BLOCK // len(table))
+        found = []
+        for start in range(0, self.count, rows):
+            size = min(rows, self.count - start)
+            patients = self._counts("patients", sizes, start, size)
+            repeats = self._counts("repeats", (table.shape[1],), start, size)
+            found.append(resampled_means(table, patients, repeats))
+        return np.concatenate(found)
 
-    def _counts(self, of: str, sizes: tuple[int, ...]) -> np.ndarray:
-        if (of, sizes) not in self._made:
-            rng = generator_for(self.seed, "bootstrap", of, *sizes)
-            rows = np.arange(self.count)[:, None]
+    def _counts(self, of: str, sizes: tuple[int, ...], start: int, rows: int) -> np.ndarray:
+        """How often each was drawn, (rows, sum of sizes), from resample ``start`` on."""
+        key = (of, sizes, start)
+        if key not in self._made:
+            rng = generator_for(self.seed, "bootstrap", of, *sizes, *(("from", start) if start else ()))
+            offsets = np.arange(rows)[:, None]
             parts = []
             for size in sizes:
-                drawn = rng.integers(size, size=(self.count, size)) + rows * size
-                parts.append(np.bincount(drawn.ravel(), minlength=self.count * size).reshape(self.count, size))
-            self._made[of, sizes] = np.concatenate(parts, axis=1).astype(np.float64)
-        return self._made[of, sizes]
+                drawn = rng.integers(size, size=(rows, size)) + offsets * size
+                parts.append(np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size))
+            if len(self._made) >= KEPT:
+                del self._made[next(iter(self._made))]
+            self._made[key] = np.concatenate(parts, axis=1).astype(np.float64)
+        return self._made[key]
 
 
 @dataclass(frozen=True)
@@ -170,7 +186,7 @@ def bootstrap_interval(
     order = np.argsort(strata, kind="stable")
     sizes = tuple(np.bincount(strata).tolist())
     middle = mean_of(table)
-    means = resampled_means(table[order], resamples.patients(sizes), resamples.repeats(table.shape[1]))
+    means = resamples.means(table[order], sizes)
     means = means[~np.isnan(means)]
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     bounds = np.array([middle, middle])

@@ -12,7 +12,7 @@ from nibabel import nifti1
 from labelgan import api
 from labelgan.cli import run_command
 from labelgan.config_seg import SegConfig
-from labelgan.seg.train import train_segmenter
+from labelgan.seg.train import SegTrainingResult, train_segmenter
 from tiny import SEG_SETTINGS, folder_bytes
 
 
@@ -67,6 +67,14 @@ def test_a_preset_and_a_threshold_chosen_on_the_training_patients(capsys, phanto
     assert manifest["predict"]["threshold"] == manifest["segmenter"]["threshold"]["value"] == told["value"]
     code, _, err = run(capsys, *arguments[:4], "--resume", "--preset", "tiny")
     assert (code, err) == (2, f"error: --preset tiny: {seg} was made with preset laptop\n")
+
+
+def test_networks_that_learnt_nothing_are_told_of(capsys, phantom_store, tmp_path, monkeypatch):
+    result = SegTrainingResult(tmp_path / "seg", 3, 10, (0.5, 1.0, 1.0), stuck=(1, 2))
+    monkeypatch.setattr(api, "segment_train", lambda *arguments, **options: result)
+    code, words, err = run(capsys, "train", phantom_store.path, "--out", tmp_path / "seg")
+    assert (code, words) == (0, f"3 networks of 10 steps in {tmp_path / 'seg'}; last losses 0.500, 1.000, 1.000\n")
+    assert err.splitlines()[-1] == "warning: of 3 networks these have learnt nothing: 2, 3"
 
 
 def test_a_leak_is_refused(capsys, phantom_store, tiny_samples, tmp_path):

@@ -70,6 +70,9 @@ def train(
             raise
     losses = ", ".join(f"{loss:.3f}" for loss in result.losses)
     typer.echo(f"{result.members} networks of {result.steps} steps in {out}; last losses {losses}")
+    if result.stuck:
+        which = ", ".join(str(number + 1) for number in result.stuck)
+        say(f"warning: of {result.members} networks these have learnt nothing: {which}")
 
 
 @app.command()

@@ -14,8 +14,9 @@ from labelgan.errors import DataError
 from labelgan.report.overlays import draw_overlay
 from labelgan.report.study import StudyPicture, StudyPictures, write_study_report
 from labelgan.rng import generator_for
+from labelgan.study.verdict import make_verdict, read_scores
 from pages import elements, references, text_of
-from studies import ARMS, change_json, write_study
+from studies import ARMS, change_json, write_json, write_study
 
 HOSTILE = "<script>alert(1)</script>\"'&$\\frac{_<img src=x onerror=y>"
 FAILED = {
@@ -200,6 +201,18 @@ def test_hostile_names_stay_text(hostile, tmp_path):
         if reference.startswith("data:image/svg"):
             svg = ElementTree.fromstring(base64.b64decode(reference.partition(",")[2]))
             assert not {element.tag.rpartition("}")[2] for element in svg.iter()} & {"script", "img", "foreignObject"}
+
+
+@pytest.mark.parametrize("numbers", [(), (3, 5)])
+def test_the_real_verdict_is_understood(tmp_path, numbers):
+    """What `labelgan.study.verdict` makes of the same scores has its place on the page."""
+    folder = write_study(tmp_path, arms=ARMS[1:4], numbers=numbers, repeats=2, undefined=0.1, shares={"fold-00": 0.25})
+    made = make_verdict(read_scores(folder / "scores.csv"), resamples=200)
+    write_json(folder / "verdict.json", made)
+    said = words_of(page_of(folder))
+    for told in (made["headline"], made["policy"], *(entry["sentence"] for entry in made["comparisons"])):
+        assert " ".join(told.split()) in said
+    assert ("25 %" in said) == (not numbers)
 
 
 def test_the_same_study_gives_the_same_page(tmp_path):

@@ -77,9 +77,10 @@ def test_costs_add_up():
 def test_folds_are_shown_with_their_generators(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(tables, "MOST_FOLDS", 3)
     generators = [{"fold": "fold-01", "diversity": 0.04, "lesion_rate": 0.5, "steps": 1500}, {"fold": "fold-02"}]
-    files = read_study(write_study(tmp_path, generators=generators))
+    files = read_study(write_study(tmp_path, generators=generators, shares={"fold-01": 0.25}))
     shown = tables.fold_rows(files)
     assert shown["more"] == 7
+    assert [row["share"] for row in shown["rows"]] == ["–", "25 %", "–"]
     assert [(row["tested"], row["steps"], row["diversity"], row["lesion_rate"]) for row in shown["rows"]] == [
         ("P001", "–", "–", "–"),
         ("P002", "1,500", "0.04", "50 %"),

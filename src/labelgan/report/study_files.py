@@ -82,6 +82,7 @@ class StudyFile(_Form):
     cost: tuple[Cost, ...] = ()
     failed: tuple[Failure, ...] = ()
     generators: tuple[GeneratorFacts, ...] = ()
+    shares: dict[str, Finite | None] = {}
     made_with: dict[str, Any] = {}
     command: str = ""
 

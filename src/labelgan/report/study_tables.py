@@ -145,13 +145,14 @@ def cost_rows(costs: Sequence[Cost]) -> list[dict[str, str]]:
 
 
 def fold_rows(files: StudyFiles) -> dict[str, Any]:
-    """Folds with their generators, and how many more there are than shown."""
+    """Folds with their generators, how many more there are than shown, and whether each chose its synthetic share."""
     made = {entry.fold: entry for entry in files.study.generators}
     rows = []
     for fold in files.study.folds[:MOST_FOLDS]:
         generator = made.get(fold.name)
         diversity = generator.diversity if generator else None
         lesion_rate = generator.lesion_rate if generator else None
+        share = files.study.shares.get(fold.name)
         rows.append(
             {
                 "name": fold.name,
@@ -160,9 +161,10 @@ def fold_rows(files: StudyFiles) -> dict[str, Any]:
                 "steps": f"{generator.steps:,}" if generator and generator.steps is not None else "–",
                 "diversity": "–" if diversity is None else f"{diversity:.2f}",
                 "lesion_rate": "–" if lesion_rate is None else f"{100 * lesion_rate:.0f} %",
+                "share": "–" if share is None else f"{100 * share:.0f} %",
             }
         )
-    return {"rows": rows, "more": len(files.study.folds) - len(rows)}
+    return {"rows": rows, "more": len(files.study.folds) - len(rows), "chosen": bool(files.study.shares)}
 
 
 def undefined_rows(files: StudyFiles) -> list[tuple[str, int, list[int]]]:

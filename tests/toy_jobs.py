@@ -82,14 +82,23 @@ def die_once(context: Context) -> dict[str, Any]:
 
 
 def train(context: Context) -> dict[str, Any]:
-    """Steps of 10 ms that honour a wish to stop, saving how far it came; it goes on from there."""
+    """Steps of 10 ms without end until it is told to stop; it saves how far it came, and ends soon after from there."""
     saved = context.folder / "step.txt"
-    first = int(saved.read_text()) if saved.is_file() else 0
+    resumed = saved.is_file()
+    first = int(saved.read_text()) if resumed else 0
     with Interrupts() as interrupts:
-        for step in range(first, 10 if first else 100_000):
+        for step in range(first, first + (10 if resumed else 100_000)):
             (context.folder / "running.txt").write_text(str(os.getpid()))
             if interrupts.wanted:
                 saved.write_text(str(step))
                 raise KeyboardInterrupt
             time.sleep(0.01)
     return {"first": first}
+
+
+def deaf(context: Context) -> dict[str, Any]:
+    """Hears no wish to stop."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (context.folder / "running.txt").write_text(str(os.getpid()))
+    time.sleep(context.params["seconds"])
+    return {}

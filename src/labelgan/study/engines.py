@@ -132,7 +132,7 @@ def make_engine(name: str, ledger: Ledger, config: EngineConfig | None = None) -
 
 @contextlib.contextmanager
 def extra_needed(engine: str, package: str) -> Iterator[None]:
-    """Context of imports; raises ConfigError naming the extra when they fail."""
+    """Context of imports (PackageNotFoundError is an ImportError too); raises ConfigError naming the missing extra."""
     try:
         yield
     except ImportError:

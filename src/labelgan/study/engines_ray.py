@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -94,22 +95,17 @@ class RayEngine(EngineBase):
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
-        with extra_needed("ray", "ray"):
-            from importlib.metadata import PackageNotFoundError, version
-
-            try:
-                found = version("ray")
-            except PackageNotFoundError:
-                raise ImportError from None
         self.config = config or EngineConfig()
         own = self.config.address is None
-        if self.config.address is not None:
-            knock(self.config.address)
+        with extra_needed("ray", "ray"):
+            found = version("ray")
         self._set = guard(found, own, dict(os.environ))
         os.environ.update(self._set)  # before Ray is imported, which reads them then
-        import ray
-        import ray.exceptions
-
+        with extra_needed("ray", "ray"):
+            import ray
+            import ray.exceptions
+        if self.config.address is not None:
+            knock(self.config.address)
         self._ray: Any = ray
         self._threads = self.config.threads or 1
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}

@@ -29,7 +29,7 @@ class AuditEncoderConfig(Config):
         description="an encoder of your own: TorchScript (.pt, .ts) or weights of an audit's encoder (.safetensors)",
     )
     side: int = Field(default=64, ge=16, multiple_of=16, description="rows and columns that it sees, pixels")
-    width: int = Field(default=24, ge=8, multiple_of=8, description="channels of the first convolution")
+    width: int = Field(default=16, ge=8, multiple_of=8, description="channels of the first convolution")
     features: int = Field(default=64, ge=4, description="length of a slice's feature vector")
     steps: int = Field(default=400, ge=1, description="optimiser steps")
     batch_size: int = Field(default=64, ge=2, description="slices a step")
@@ -39,7 +39,10 @@ class AuditEncoderConfig(Config):
 class FidelityConfig(Config):
     """Distances between sets of slices, their sizes, and what spoils real slices for the bad anchor."""
 
-    max_points: int = Field(default=2_000, ge=10, description="most slices a side in each distance; a seeded draw")
+    max_points: int = Field(
+        default=2_000, ge=10, description="most slices a side in optimal transport, which is slow; a seeded draw"
+    )
+    max_pyramids: int = Field(default=1_000, ge=10, description="most slices a side of which pyramids are made")
     patches: int = Field(default=64, ge=1, description="patches a slice and pyramid level (sliced Wasserstein)")
     patch: int = Field(default=7, ge=1, description="side of a patch, pixels")
     projections: int = Field(default=256, ge=1, description="random directions (sliced Wasserstein)")

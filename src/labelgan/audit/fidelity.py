@@ -1,0 +1,190 @@
+"""Fidelity: how far samples are from training slices, each distance between its two anchors.
+
+All three sets that are measured against the training slices have the same number of slices, since most distances
+depend on it: the samples, held-out slices (the good anchor) and the same held-out slices spoilt (the bad one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelgan.audit.anchors import blurred, noisy, repeated
+from labelgan.audit.distances import kernel_distance, kth_neighbour, manifold_overlap, wasserstein_1
+from labelgan.audit.features import Standardised, coarse_images, coarse_masks, lesion_masks, unit_images, with_lesion
+from labelgan.audit.findings import Better, Finding
+from labelgan.audit.pyramid import pyramid_patches, sliced_wasserstein, standardise_patches
+from labelgan.audit.slices import AuditData, AuditSlices
+from labelgan.config_audit import AuditConfig
+from labelgan.rng import generator_for
+
+FEWEST = 10
+"""Slices below which no distance is told."""
+
+SPOILINGS = ("noisy", "blurred", "repeated")
+"""What is done to held-out slices for the bad anchor, which is the worst of the three."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedSets:
+    """What is measured against `train`: sets of equal size, the last three spoilt held-out slices."""
+
+    train: AuditSlices
+    samples: AuditSlices
+    held_out: AuditSlices
+    noisy: AuditSlices
+    blurred: AuditSlices
+    repeated: AuditSlices
+
+    @classmethod
+    def of(cls, data: AuditData, config: AuditConfig, lesion_only: bool = False) -> ComparedSets:
+        """Cuts samples and held-out slices down to one number by a seeded draw, and spoils the latter."""
+        seed = config.data.seed
+        sets = [data.samples, data.held_out, data.train]
+        samples, held_out, train = map(with_lesion, sets) if lesion_only else sets
+        count = min(len(samples), len(held_out))
+        held_out = held_out.subset(count, seed, "compared", "held-out")
+        samples = samples.subset(count, seed, "compared", "samples")
+        if not count:
+            return cls(train, samples, held_out, held_out, held_out, held_out)
+        spoilt = noisy(held_out, config.fidelity, seed), blurred(held_out, config.fidelity), repeated(held_out, seed)
+        return cls(train, samples, held_out, *spoilt)
+
+    @property
+    def compared(self) -> dict[str, AuditSlices]:
+        """The sets by name, samples first."""
+        return {name: getattr(self, name) for name in ("samples", "held_out", *SPOILINGS)}
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is anything to measure."""
+        return min(len(self.samples), len(self.held_out), len(self.train)) >= FEWEST
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A distance's name, title and direction."""
+
+    name: str
+    title: str
+    better: Better
+
+    def finding(self, space: str, words: str, values: dict[str, float] | None, **extra: object) -> Finding:
+        """Puts the figure of every compared set, by name, between its anchors; None where there was too little."""
+        name, title = f"{space}.{self.name}", f"{self.title} of {words}"
+        if values is None:
+            return Finding(name, title, None, better=self.better, note=f"fewer than {FEWEST} slices on a side")
+        worse = max if self.better == "lower" else min
+        return Finding(
+            name,
+            title,
+            values["samples"],
+            better=self.better,
+            good=values["held_out"],
+            bad=worse(values[name] for name in SPOILINGS),
+            extra={**{name: values[name] for name in SPOILINGS}, **extra},
+        )
+
+
+SWD = Figure("swd", "sliced Wasserstein distance", "lower")
+W1 = Figure("w1", "Wasserstein-1 distance", "lower")
+KID = Figure("kid", "kernel distance (KID)", "lower")
+MANIFOLDS = (
+    Figure("precision", "precision", "higher"),
+    Figure("recall", "recall", "higher"),
+    Figure("density", "density", "higher"),
+    Figure("coverage", "coverage", "higher"),
+)
+
+
+def fidelity(data: AuditData, config: AuditConfig) -> list[Finding]:
+    """Distances of images, of masks (of slices with a lesion) and, in the encoder's features, of both together.
+
+    Returns:
+        For each: sliced Wasserstein distance on Laplacian pyramids (images and masks), Wasserstein-1, kernel distance,
+        precision, recall, density and coverage.
+    """
+    side = config.fidelity.raw_side
+    everything, lesions = ComparedSets.of(data, config), ComparedSets.of(data, config, lesion_only=True)
+    images, masks, pairs = "images", "masks that are not empty", "images with masks, by the encoder"
+    found = [_pyramids("image", images, everything, config), _pyramids("mask", masks, lesions, config)]
+    found += _distances("image", images, everything, lambda part: coarse_images(part, side), config)
+    found += _distances("mask", masks, lesions, lambda part: coarse_masks(part, side), config)
+    if data.encoder is not None:
+        found += _distances("pair", pairs, everything, data.encoder, config, data.features("train"))
+    return found
+
+
+def _pyramids(space: str, words: str, sets: ComparedSets, config: AuditConfig) -> Finding:
+    if not sets.enough:
+        return SWD.finding(space, words, None)
+    settings, seed = config.fidelity, config.data.seed
+    channels = unit_images if space == "image" else lesion_masks
+
+    def patches(part: AuditSlices, *names: str) -> list[np.ndarray]:
+        part = part.subset(settings.max_pyramids, seed, "pyramids", *names)
+        return pyramid_patches(
+            channels(part), patches=settings.patches, patch=settings.patch, coarsest=settings.coarsest, seed=seed
+        )
+
+    count = sets.train.images_NCHW.shape[1] if space == "image" else 1
+    reference = patches(sets.train, "train")
+    levels = {
+        name: [
+            sliced_wasserstein(
+                standardise_patches(found, real, count),
+                standardise_patches(real, real, count),
+                projections=settings.projections,
+                seed=seed,
+            )
+            for found, real in zip(patches(part), reference, strict=True)
+        ]
+        for name, part in sets.compared.items()
+    }
+    values = {name: float(np.mean(values)) for name, values in levels.items()}
+    return SWD.finding(space, words, values, levels_from_fine_to_coarse=levels, slices=len(sets.samples))
+
+
+def _distances(
+    space: str,
+    words: str,
+    sets: ComparedSets,
+    encode: Callable[[AuditSlices], np.ndarray],
+    config: AuditConfig,
+    train_NK: np.ndarray | None = None,
+) -> list[Finding]:
+    if not sets.enough:
+        return [figure.finding(space, words, None) for figure in (W1, KID, *MANIFOLDS)]
+    settings, seed = config.fidelity, config.data.seed
+    train_NK = encode(sets.train) if train_NK is None else train_NK
+    scale = Standardised(train_NK, each=space == "pair")
+    real_NK = scale(train_NK)
+    neighbours = min(settings.neighbours, len(sets.samples) - 1)
+    radius_N = kth_neighbour(real_NK, neighbours)
+    few_NK = _drawn(real_NK, settings.max_points, seed)
+    w1, kid, kid_sd = {}, {}, {}
+    overlaps: dict[str, dict[str, float]] = {figure.name: {} for figure in MANIFOLDS}
+    for name, part in sets.compared.items():
+        features_NK = scale(encode(part))
+        w1[name] = wasserstein_1(_drawn(features_NK, settings.max_points, seed), few_NK)
+        kernel = kernel_distance(
+            features_NK, real_NK, blocks=settings.kernel_blocks, block=settings.kernel_block, seed=seed
+        )
+        kid[name], kid_sd[name] = kernel.mean, kernel.sd
+        overlap = manifold_overlap(features_NK, real_NK, neighbours, radius_N)
+        for figure in MANIFOLDS:
+            overlaps[figure.name][name] = getattr(overlap, figure.name)
+    slices = len(sets.samples)
+    return [
+        W1.finding(space, words, w1, slices=min(slices, settings.max_points), training_slices=len(few_NK)),
+        KID.finding(space, words, kid, sd=kid_sd, slices=slices, training_slices=len(real_NK)),
+        *(figure.finding(space, words, overlaps[figure.name], slices=slices) for figure in MANIFOLDS),
+    ]
+
+
+def _drawn(points_NK: np.ndarray, most: int, seed: int) -> np.ndarray:
+    if len(points_NK) <= most:
+        return points_NK
+    return points_NK[np.sort(generator_for(seed, "transported", len(points_NK)).permutation(len(points_NK))[:most])]

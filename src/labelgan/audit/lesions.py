@@ -1,0 +1,85 @@
+"""What a set of masks is like: how many lesions, how large, how much of the brain, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class LesionTable:
+    """N slices and L lesions, the 8-connected components of label 1.
+
+    Attributes:
+        load: (N,) lesion pixels over brain pixels; nan where a slice shows no brain.
+        count: (N,) lesions.
+        outside: (N,) share of the lesion pixels that lie outside the brain; nan where there is no lesion.
+        slice: (L,) the slice of every lesion.
+        size: (L,) its pixels.
+        depth: (L,) mean distance of its pixels to the brain's edge over the largest such distance of the slice: 0 at
+            the edge, 1 in the middle; nan where the slice shows no brain.
+        ventricle_px: (L,) least distance to a ventricle, pixels; nan where that is not known.
+    """
+
+    load: np.ndarray
+    count: np.ndarray
+    outside: np.ndarray
+    slice: np.ndarray
+    size: np.ndarray
+    depth: np.ndarray
+    ventricle_px: np.ndarray
+
+    @property
+    def empty_rate(self) -> float:
+        """Share of the slices without lesion."""
+        return float((self.count == 0).mean())
+
+
+def components(lesion_HW: np.ndarray) -> tuple[np.ndarray, int]:
+    """Numbers the 8-connected components of a mask from 1; gives (H, W) numbers and how many there are."""
+    from scipy.ndimage import label
+
+    parts_HW, count = label(lesion_HW, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
+    return np.asarray(parts_HW), int(count)
+
+
+def measure_lesions(
+    masks_NHW: np.ndarray, brains_NHW: np.ndarray, ventricles_NHW: np.ndarray | None = None
+) -> LesionTable:
+    """Measures every lesion of every slice.
+
+    Args:
+        masks_NHW: (N, H, W), 0 background, 1 lesion, 2 other pathology.
+        brains_NHW: (N, H, W), 0 or 1.
+        ventricles_NHW: (N, H, W), 0 or 1, where they are known.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    lesions = masks_NHW == 1
+    brains = brains_NHW > 0
+    total, brain = lesions.sum((1, 2)), brains.sum((1, 2))
+    count = np.zeros(len(lesions), int)
+    rows, sizes, depths, gaps = [], [], [], []
+    for number in np.flatnonzero(total):
+        parts, found = components(lesions[number])
+        count[number] = found
+        index = parts.ravel()
+        size = np.bincount(index, minlength=found + 1)[1:]
+        edge_px = np.asarray(distance_transform_edt(np.pad(brains[number], 1)))[1:-1, 1:-1]
+        depth = np.bincount(index, edge_px.ravel(), found + 1)[1:] / size
+        deepest = edge_px.max()
+        rows.append(np.full(found, number))
+        sizes.append(size)
+        depths.append(depth / deepest if deepest else np.full(found, np.nan))
+        gap = np.full(found, np.nan)
+        if ventricles_NHW is not None and ventricles_NHW[number].any():
+            away_px = np.asarray(distance_transform_edt(ventricles_NHW[number] == 0))
+            gap = np.array([away_px[parts == lesion].min() for lesion in range(1, found + 1)])
+        gaps.append(gap)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        load = np.where(brain > 0, total / np.maximum(brain, 1), np.nan)
+        outside = np.where(total > 0, (lesions & ~brains).sum((1, 2)) / np.maximum(total, 1), np.nan)
+    joined = (np.concatenate(parts) if parts else np.zeros(0) for parts in (rows, sizes, depths, gaps))
+    slice_, size, depth, gap = joined
+    return LesionTable(load, count, outside, slice_.astype(int), size.astype(int), depth, gap)

@@ -8,7 +8,7 @@ import pytest
 
 from labelgan.cli import run_command
 from labelgan.config_study import StudyConfig
-from tiny import STUDY_SETTINGS
+from tiny import STUDY_SETTINGS, folder_bytes
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -88,3 +88,33 @@ def test_wrong_use_is_one_line(capsys, study_cohort, tmp_path, arguments, words)
     lines = [line for line in err.strip().splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     assert words in lines[0]
+
+
+def test_a_dry_run_answers_and_leaves_no_jobs(capsys, study_cohort, tmp_path, monkeypatch):
+    from labelgan.study import cost
+    from labelgan.study.cost_probe import Probe
+    from labelgan.study.cost_rates import Rate
+
+    kinds = ("prepare", "train member", "predict", "score")
+    rates = {kind: {"": Rate(60.0, 0.0)} for kind in kinds}
+    monkeypatch.setattr(cost, "measure", lambda *_, **__: Probe(rates=rates))
+    out = tmp_path / "study"
+    arguments = ["study", study_cohort, "--out", out, *NAMED, *tiny(), "--device", "cpu", "--workers", "1"]
+    code, words, err = run(capsys, *arguments, "--dry-run")
+    assert code == 0, err
+    assert words.splitlines()[-1] == "13 jobs, 0 done; about 13 min on 1 worker"
+    assert "timing a few steps" in err
+    assert [path.name for path in out.rglob("*")] == ["cohort.json"]
+
+
+def test_a_dry_run_of_a_finished_study_changes_nothing(capsys, study_cohort, tiny_study, monkeypatch):
+    from labelgan.study import cost
+
+    monkeypatch.setattr(cost, "measure", None)  # nothing is left to time
+    folder = tiny_study.folder
+    before = folder_bytes(folder)
+    code, words, err = run(capsys, "study", study_cohort, "--out", folder, "--dry-run", "--device", "cpu")
+    assert code == 0, err
+    jobs = len(list((folder / "jobs").iterdir()))
+    assert words.splitlines()[-1].startswith(f"{jobs} jobs, {jobs} done; nothing is left on ")
+    assert folder_bytes(folder) == before

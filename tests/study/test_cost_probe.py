@@ -8,7 +8,16 @@ import pytest
 
 from labelgan.study import cost_probe
 from labelgan.study.cohort import KnownCohort, know_cohort
-from labelgan.study.cost_probe import ENOUGH_VOXELS, MOST_CASES, PROCESSOR, Probe, chosen_cases, measure, request_of
+from labelgan.study.cost_probe import (
+    ENOUGH_VOXELS,
+    MOST_CASES,
+    PROCESSOR,
+    WALL,
+    Probe,
+    chosen_cases,
+    measure,
+    request_of,
+)
 from labelgan.study.cost_rates import Rate
 from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, SAMPLE, SCORE, plan_study
 from study_cohorts import cohort_of, patients
@@ -54,15 +63,16 @@ def test_lines_are_taken_in_by_either_clock():
         {"kind": SCORE, "recipe": "", "fixed": [1, 0.5], "unit": [0.2, 0.1], "unit_bytes": 7},
         {"kind": MEMBER, "failed": "no"},
     ]
-    wall, processor = Probe(), Probe()
+    wall = Probe()
     for line in lines:
         wall.add(line)
-        processor.add(line, PROCESSOR)
+    processor = wall.by(PROCESSOR)
     assert wall.rates == {SCORE: {"": Rate(1, 0.2, unit_bytes=7)}}
     assert processor.rates == {SCORE: {"": Rate(0.5, 0.1, unit_bytes=7)}}
     assert (wall.start_s, processor.start_s, wall.device) == (3, 2, "cpu")
     assert (wall.slices, wall.failed) == ({"data": {"a": 1.5}}, {MEMBER: "no"})
-    assert wall.busy == 2
+    assert wall.busy == processor.busy == 2
+    assert processor.by(WALL).rates == wall.rates
     assert Probe().busy == 1
 
 

@@ -42,6 +42,7 @@ class Probe:
         failed: kind to reason, where one could not be measured.
         seconds: that all of it took.
         clocks: sum of all that was measured, by either clock.
+        lines: as they came.
     """
 
     rates: dict[str, dict[str, Rate]] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Probe:
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     clocks: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    lines: list[Mapping[str, Any]] = field(default_factory=list, repr=False)
 
     @property
     def busy(self) -> float:
@@ -60,6 +62,7 @@ class Probe:
 
     def add(self, line: Mapping[str, Any], clock: int = WALL) -> None:
         """Takes in one line of `cost_measure`."""
+        self.lines.append(line)
         if "device" in line:
             self.device, self.start_s = line["device"], line["start"][clock]
         elif "slices" in line:
@@ -71,6 +74,13 @@ class Probe:
             self.clocks = [sum(pair) for pair in zip(self.clocks, line["unit"], strict=True)]
             rate = Rate(line["fixed"][clock], line["unit"][clock], **size)
             self.rates.setdefault(line["kind"], {})[line["recipe"]] = rate
+
+    def by(self, clock: int) -> Probe:
+        """The same by another clock, ``WALL`` or ``PROCESSOR``."""
+        other = Probe(failed=dict(self.failed), seconds=self.seconds)
+        for line in self.lines:
+            other.add(line, clock)
+        return other
 
 
 def request_of(
@@ -137,7 +147,6 @@ def measure(
     *,
     device: str = "auto",
     threads: int | None = None,
-    clock: int = WALL,
 ) -> Probe:
     """Measures kinds of jobs on this machine, in ``DEADLINE_S`` seconds at most; nothing is left behind.
 
@@ -149,7 +158,6 @@ def measure(
         test: a second cohort, whose slices are counted.
         device: where to compute.
         threads: of the child, as a worker will have; None: torch's own choice.
-        clock: ``WALL`` or ``PROCESSOR`` seconds.
     """
     probe = Probe()
     environment = dict(os.environ)
@@ -178,7 +186,7 @@ def measure(
                 with contextlib.suppress(BrokenPipeError), child.stdin as stream:
                     json.dump({**request, "began": time.time()}, stream)
                 for line in child.stdout:
-                    probe.add(json.loads(line), clock)
+                    probe.add(json.loads(line))
                 child.wait()
             finally:
                 killer.cancel()

@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -194,3 +197,24 @@ def test_a_chosen_share_is_used(study_cohort, tmp_path):
     assert member["synthetic_share"] == chosen["share"]
     study = json.loads((tmp_path / "study" / "study.json").read_text())
     assert study["shares"] == {"n003-draw0": chosen["share"]}
+
+
+def test_kill_9_loses_nothing_that_was_done(study_cohort, study_config, tiny_study, tmp_path):
+    """The study's own process is killed midway; going on gives the scores of the study that was left in peace."""
+    out, settings = tmp_path / "study", tmp_path / "study.toml"
+    settings.write_text(study_config.to_toml())
+    arguments = ["study", study_cohort, "--out", out, "--config", settings, "--workers", "1", "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-m", "labelgan", *map(str, arguments)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("jobs/*/done.json"))) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {path: path.read_bytes() for path in out.glob("jobs/*/done.json")}
+    assert len(done) < len(tiny_study.plan.jobs)
+    result = run_study(study_config, StudySources(study_cohort), out, engine=inline, device="cpu")
+    assert result.run.complete
+    assert {path: path.read_bytes() for path in done} == done
+    assert (out / "scores.csv").read_bytes() == (tiny_study.folder / "scores.csv").read_bytes()

@@ -102,3 +102,10 @@ def deaf(context: Context) -> dict[str, Any]:
     (context.folder / "running.txt").write_text(str(os.getpid()))
     time.sleep(context.params["seconds"])
     return {}
+
+
+def add_slowly(context: Context) -> dict[str, Any]:
+    """As `add`, after a while in which it says which process it is in."""
+    (context.folder / "running.txt").write_text(str(os.getpid()))
+    time.sleep(context.params["seconds"])
+    return add(context)

@@ -99,13 +99,13 @@ class RayEngine(EngineBase):
         own = self.config.address is None
         with extra_needed("ray", "ray"):
             found = version("ray")
+        if self.config.address is not None:
+            knock(self.config.address)
         self._set = guard(found, own, dict(os.environ))
-        os.environ.update(self._set)  # before Ray is imported, which reads them then
+        os.environ.update(self._set)  # before Ray is imported, which reads them then, once for the process
         with extra_needed("ray", "ray"):
             import ray
             import ray.exceptions
-        if self.config.address is not None:
-            knock(self.config.address)
         self._ray: Any = ray
         self._threads = self.config.threads or 1
         options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}

@@ -38,9 +38,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"data", "metrics", "metrics_pair", "scoring", "scoring_match", "scoring_report", "checkpoint"}),
     frozenset({"gan", "audit", "seg", "report"}),
     frozenset({"study"}),
-    frozenset({"api", "api_study"}),
-    frozenset({"demo", "doctor", "tables", "cli_common"}),
-    frozenset({"cli_segment", "cli_study"}),
+    frozenset({"api", "api_audit", "api_study"}),
+    frozenset({"demo", "doctor", "tables", "tables_audit", "cli_common"}),
+    frozenset({"cli_audit", "cli_segment", "cli_study"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

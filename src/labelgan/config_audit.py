@@ -56,6 +56,12 @@ class FidelityConfig(Config):
     blur: float = Field(default=0.025, gt=0, description="bad anchor: Gaussian blur, sd as a share of the width")
 
 
+class PrivacyConfig(Config):
+    """Copies of patients and membership inference."""
+
+    attacked: int = Field(default=2_000, ge=2, description="most training, and most held-out, slices that are attacked")
+
+
 class GateConfig(Config):
     """Limits of the gates."""
 
@@ -64,6 +70,16 @@ class GateConfig(Config):
     )
     max_duplicates: float = Field(
         default=0.5, ge=0, le=1, description="diversity: largest share of samples that are another sample over again"
+    )
+    min_agreement: float = Field(
+        default=0.5, description="labels: 1 where masks fit as real ones do, 0 where they are another slice's"
+    )
+    max_load_shift: float = Field(
+        default=1.0, ge=0, description="load: largest shift of lesion load, in units of what patients differ by"
+    )
+    max_copies: float = Field(default=0.05, ge=0, le=1, description="copies: largest share of samples that are copies")
+    max_certain_copies: float = Field(
+        default=0.0, ge=0, le=1, description="copies: largest share of samples that are all but a training slice"
     )
     min_standing: float | None = Field(
         default=None,
@@ -77,4 +93,5 @@ class AuditConfig(Config):
     data: AuditDataConfig = AuditDataConfig()
     encoder: AuditEncoderConfig = AuditEncoderConfig()
     fidelity: FidelityConfig = FidelityConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     gates: GateConfig = GateConfig()

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
 from labelgan.audit.diversity import diversity, random_pairs
-from labelgan.audit.findings import Finding
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
@@ -17,7 +17,7 @@ def slices(phantom_store) -> AuditSlices:
     return AuditSlices.from_store(phantom_store)
 
 
-def measured(samples: AuditSlices, slices: AuditSlices) -> dict[str, Finding]:
+def measured(samples: AuditSlices, slices: AuditSlices) -> dict[str, Any]:
     data = AuditData(samples, slices, slices)
     return {finding.name: finding for finding in diversity(data, AuditConfig())}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def sets() -> tuple[AuditSlices, AuditSlices]:
     return toy_slices(120, 0), toy_slices(90, 1)
 
 
-def measured(samples: AuditSlices, sets, config: AuditConfig = CONFIG) -> dict[str, float | None]:
+def measured(samples: AuditSlices, sets, config: AuditConfig = CONFIG) -> dict[str, Any]:
     train, held_out = sets
     found = fidelity(AuditData(samples, train, held_out, encoder=encoder), config)
     return {finding.name: finding.value for finding in found}

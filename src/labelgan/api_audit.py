@@ -1,0 +1,73 @@
+"""The audit's verb: three sets of slices to figures, gates and a page. `labelgan.api` has the others.
+
+Example:
+    >>> from labelgan.api_audit import audit
+    >>> audit("synthetic", "train_store", "audit", held_out="held_out_store").passed  # doctest: +SKIP
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelgan.errors import ConfigError
+
+if TYPE_CHECKING:
+    from labelgan.audit.run import AuditReport
+    from labelgan.config_audit import AuditConfig
+
+Report = Callable[[int, int, str], None]
+
+
+def audit(
+    samples: str | Path,
+    train: str | Path,
+    out: str | Path,
+    *,
+    held_out: str | Path | None = None,
+    exclude: Collection[str] = (),
+    config: AuditConfig | None = None,
+    settings: Collection[str] = (),
+    device: str | None = None,
+    report: Report | None = None,
+    read_report: Report | None = None,
+) -> AuditReport:
+    """Audits a labelled cohort, and writes ``out/audit.json`` and ``out/audit.html``; see `audit.run.run_audit`.
+
+    Args:
+        samples: the cohort, synthetic or any other.
+        train: store of the generator's training patients.
+        out: folder to write into.
+        held_out: store of patients that the generator has not seen.
+        exclude: ids of patients or cases of ``train`` that the generator has not seen, instead of ``held_out``.
+        config: every setting at once.
+        settings: ``"a.b=value"``, as ``--set`` takes them.
+        device: auto, cpu, cuda, cuda:1, mps.
+        report: called before every part.
+        read_report: called for every case of the cohort that is read.
+
+    Returns:
+        The report; a gate that failed is no exception here.
+    """
+    from labelgan.audit.run import run_audit
+    from labelgan.config_audit import AuditConfig
+    from labelgan.data.store import SliceStore
+    from labelgan.report.audit import write_audit_page
+
+    if (held_out is None) == (not exclude):
+        raise ConfigError("--held-out", "give either a store of held-out patients, or --exclude with some of --train's")
+    more = [] if device is None else [f"data.device={device}"]
+    config = (config or AuditConfig()).with_settings([*settings, *more])
+    result = run_audit(
+        Path(samples),
+        SliceStore.open(Path(train)),
+        list(exclude) if held_out is None else SliceStore.open(Path(held_out)),
+        Path(out),
+        config,
+        report=report,
+        read_report=read_report,
+    )
+    write_audit_page(Path(out))
+    return result

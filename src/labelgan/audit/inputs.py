@@ -1,0 +1,114 @@
+"""Which cases an audit compares, and its refusals: training and held-out patients must be different people."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labelgan.config_audit import AuditDataConfig
+from labelgan.data.store import SliceStore, StoredCase
+from labelgan.data.synthetic_slices import SeenCases, require_no_leak, seen_by_generator
+from labelgan.errors import ConfigError, DataError, LeakError
+
+
+@dataclass(frozen=True)
+class AuditedCases:
+    """The training cases, the held-out cases with their store, the size of a pixel in mm, and what to tell."""
+
+    train_ids: tuple[str, ...]
+    held_out_store: SliceStore
+    held_out_ids: tuple[str, ...]
+    pixel_mm: tuple[float, float]
+    notes: list[str]
+
+
+def audited_cases(
+    samples: Path, train: SliceStore, held_out: SliceStore | Collection[str], config: AuditDataConfig
+) -> AuditedCases:
+    """Finds and checks the cases.
+
+    Raises:
+        LeakError: training and held-out cases share a patient or voxels, or the generator has seen a held-out case.
+        ConfigError: an id is not in the store, or nobody is left on a side.
+        DataError: the stores differ in channels, size or spacing.
+    """
+    if isinstance(held_out, SliceStore):
+        require_same_grid(train, held_out)
+        held_store, held, learned = held_out, held_out.cases, train.cases
+    else:
+        if not held_out:
+            raise ConfigError("--held-out", "name a store of held-out patients, or some of the training store's")
+        learned = train.kept_cases(held_out)
+        names = {case.id for case in learned}
+        held_store, held = train, tuple(case for case in train.cases if case.id not in names)
+        if not learned:
+            raise ConfigError("--exclude", f"leaves no training patient in {train.path}")
+    require_apart(learned, held, held_store.path, one_cohort=config.one_cohort)
+    seen = seen_by_generator(samples)
+    if seen is not None:
+        named = seen if config.one_cohort else _nameless(seen)
+        require_no_leak(samples, named, held, (*learned, *held))
+    pixels = np.median([case.pixel_mm for case in learned], axis=0)
+    note = unseen_note(seen, learned)
+    return AuditedCases(
+        tuple(case.id for case in learned if case.labelled),
+        held_store,
+        tuple(case.id for case in held if case.labelled),
+        (float(pixels[0]), float(pixels[1])),
+        [note] if note else [],
+    )
+
+
+def require_same_grid(train: SliceStore, held_out: SliceStore) -> None:
+    """Raises DataError unless two stores have the same channels, size and spacing."""
+    facts = (
+        ("channels", train.channels, held_out.channels),
+        ("slices of size", train.size, held_out.size),
+        ("spacing_mm", train.config.spacing_mm, held_out.config.spacing_mm),
+    )
+    for what, ours, theirs in facts:
+        if ours != theirs:
+            raise DataError(held_out.path, f"has {what} {theirs}, the training store {ours}; prepare both alike")
+
+
+def require_apart(
+    train: Collection[StoredCase], held_out: Collection[StoredCase], held_out_path: Path, *, one_cohort: bool
+) -> None:
+    """Raises LeakError when a held-out case has the voxels of a training case, or its patient's name in one cohort."""
+    voxels = {value: case for case in train for value in case.hashes.values()}
+    patients = {case.patient: case for case in train}
+    for case in held_out:
+        for value in case.hashes.values():
+            if value in voxels:
+                raise LeakError(held_out_path, f"case {case.id} has the voxels of the training case {voxels[value].id}")
+        if one_cohort and case.patient in patients:
+            raise LeakError(
+                held_out_path,
+                f"patient {case.patient} is among the training patients too; "
+                "where that is another person of the same name, say so: --set data.one_cohort=false",
+            )
+
+
+def unseen_note(seen: SeenCases | None, train: Collection[StoredCase]) -> str | None:
+    """Says how many of the cases that a generator has seen are not in the training store, if any."""
+    if seen is None:
+        return (
+            "The samples' manifest does not tell what their generator has seen: "
+            "copies are looked for among the training slices given here alone."
+        )
+    known = {value for case in train for value in case.hashes.values()}
+    entries = (*seen.own, *seen.inherited)
+    missing = [entry for entry in entries if known.isdisjoint(entry["hashes"].values())]
+    if not missing:
+        return None
+    return (
+        f"{len(missing)} of the {len(entries)} cases that the generator has seen are not among the training slices "
+        "given here: copies of them are not looked for."
+    )
+
+
+def _nameless(seen: SeenCases) -> SeenCases:
+    return SeenCases(*(tuple({"hashes": entry["hashes"]} for entry in part) for part in (seen.own, seen.inherited)))

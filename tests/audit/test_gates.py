@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from labelgan.audit.findings import Finding
+from labelgan.audit.gates import GATES, Check, Gate, judge
+from labelgan.config_audit import GateConfig
+
+SOUND = {
+    "diversity.spread": Finding("diversity.spread", "", 0.9, good=1.0),
+    "diversity.repeats": Finding("diversity.repeats", "", 0.01),
+    "label.agreement.ring": Finding("label.agreement.ring", "", 0.9),
+    "label.agreement.edge": Finding("label.agreement.edge", "", 0.8),
+    "label.load": Finding("label.load", "", 0.4, extra={"limit": 1.0}),
+    "label.empty": Finding("label.empty", "", 0.1, extra={"limit": 0.2}),
+    "copies.share": Finding("copies.share", "", 0.01),
+    "copies.certain": Finding("copies.certain", "", 0.0),
+    "image.swd": Finding("image.swd", "", 0.2, good=0.1, bad=0.5),
+}
+BROKEN = {
+    "diversity.spread": ("diversity", Finding("diversity.spread", "", 0.3, good=1.0)),
+    "diversity.repeats": ("diversity", Finding("diversity.repeats", "", 0.8)),
+    "label.agreement.ring": ("labels", Finding("label.agreement.ring", "", 0.2)),
+    "label.agreement.edge": ("labels", Finding("label.agreement.edge", "", -0.1)),
+    "label.load": ("load", Finding("label.load", "", 1.4, extra={"limit": 1.0})),
+    "label.empty": ("load", Finding("label.empty", "", 0.5, extra={"limit": 0.2})),
+    "copies.share": ("copies", Finding("copies.share", "", 0.2)),
+    "copies.certain": ("copies", Finding("copies.certain", "", 0.001)),
+}
+
+
+def decided(found: dict[str, Finding], limits: GateConfig | None = None) -> dict[str, bool | None]:
+    return {gate.name: gate.passed for gate in judge(list(found.values()), limits or GateConfig())}
+
+
+def test_sound_samples_pass():
+    assert decided(SOUND) == {"diversity": True, "labels": True, "load": True, "copies": True}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_one_broken_limit_fails_its_gate_alone(name):
+    gate, finding = BROKEN[name]
+    assert decided({**SOUND, name: finding}) == {
+        other: other != gate for other in ("diversity", "labels", "load", "copies")
+    }
+
+
+def test_limits_can_be_set():
+    loose = GateConfig(
+        min_spread=0.1, max_duplicates=1, min_agreement=-1, max_load_shift=9, max_copies=1, max_certain_copies=1
+    )
+    assert all(decided({**SOUND, **{name: finding for name, (_, finding) in BROKEN.items()}}, loose).values())
+
+
+def test_fidelity_has_a_gate_where_a_limit_is_set():
+    assert "fidelity" not in decided(SOUND)
+    assert decided(SOUND, GateConfig(min_standing=0.5))["fidelity"] is True
+    assert decided(SOUND, GateConfig(min_standing=0.9))["fidelity"] is False
+
+
+@pytest.mark.parametrize("gate", sorted(set(GATES) - {"fidelity"}))
+def test_what_was_not_measured_is_not_judged(gate):
+    unknown = {name: Finding(name, "", None) for name in SOUND}
+    for found in ({}, unknown):
+        assert decided(found)[gate] is None
+
+
+def test_a_gate_tells_the_broken_limits_or_all():
+    gate = Gate("x", (Check("a", 0.5, 0.2), Check("b", 0.5, 0.2, at_least=True), Check("c", None, 1.0)))
+    assert gate.passed is False
+    assert gate.reason == "a 0.5 (at most 0.2)"
+    assert Gate("x", gate.checks[1:]).reason == "b 0.5 (at least 0.2); c not measured (at most 1)"
+    told = gate.to_json()
+    assert [check["kept"] for check in told["checks"]] == [False, True, None]
+    assert told["passed"] is False
+    assert Gate("x", ()).reason == "nothing to measure"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from labelgan.audit.run import PARTS, audit_slices, run_audit
+from labelgan.audit.slices import AuditData
+from labelgan.config_audit import AuditConfig
+from labelgan.errors import LeakError
+from tiny import folder_bytes
+from toy_slices import toy_slices
+
+SETTINGS = [
+    *("encoder.side=16", "encoder.width=8", "encoder.features=8", "encoder.steps=5", "encoder.batch_size=8"),
+    *("fidelity.projections=16", "fidelity.patches=8", "fidelity.pairs=20", "fidelity.kernel_blocks=3"),
+    *("data.device=cpu", "data.one_cohort=false"),
+]
+CONFIG = AuditConfig().with_settings(SETTINGS)
+FACTS = {name: {"name": name, "slices": 1, "patients": 1} for name in ("samples", "train", "held_out")}
+TRAIN, HELD_OUT = toy_slices(60, 0), toy_slices(40, 1)
+
+
+def audited(samples, out):
+    data = AuditData(samples, TRAIN, HELD_OUT)
+    return audit_slices(data, out, CONFIG, torch.device("cpu"), facts=FACTS, notes=["a note"])
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory):
+    """Slices of patients that nobody has seen, presented as samples."""
+    out = tmp_path_factory.mktemp("unseen")
+    return audited(toy_slices(40, 2, synthetic=True), out), out
+
+
+def test_unseen_patients_pass_every_gate(unseen):
+    report, _ = unseen
+    assert report.passed, report.failed_gates
+    assert {gate.name for gate in report.gates} == {"diversity", "labels", "load", "copies"}
+    assert len({finding.name for finding in report.findings}) == len(report.findings)
+
+
+def test_what_it_leaves_behind(unseen):
+    report, out = unseen
+    told = json.loads((out / "audit.json").read_text())
+    assert told["kind"] == "audit"
+    assert told["passed"] is True
+    assert [finding["name"] for finding in told["findings"]] == [finding.name for finding in report.findings]
+    assert told["notes"] == ["a note"]
+    assert told["config"] == CONFIG.model_dump(mode="json")
+    assert "torch" in told["made_with"]
+    assert AuditConfig.from_toml(out / "config.toml") == CONFIG
+    pictures = {path.name for path in (out / "pictures").iterdir()}
+    assert pictures == {"samples.png", "train.png", *(f"closest_{number:02d}.png" for number in range(1, 11))}
+    assert (out / "encoder.safetensors").is_file()
+
+
+def test_twice_gives_the_same_files(unseen, tmp_path):
+    audited(toy_slices(40, 2, synthetic=True), tmp_path)
+    assert folder_bytes(tmp_path) == folder_bytes(unseen[1])
+
+
+@pytest.mark.parametrize(
+    ("samples", "gate"),
+    [
+        (toy_slices(40, 2, synthetic=True).select(np.full(40, 4)), "diversity"),
+        (TRAIN.select(slice(0, 40)), "copies"),
+    ],
+    ids=["one slice", "training slices"],
+)
+def test_planted_faults_fail_their_gate(samples, gate, tmp_path):
+    report = audited(samples, tmp_path)
+    assert not report.passed
+    assert gate in {failed.name for failed in report.failed_gates}
+    assert json.loads((tmp_path / "audit.json").read_text())["passed"] is False
+
+
+def test_an_audit_of_folders(tiny_samples, phantom_store, tmp_path):
+    with pytest.raises(LeakError):
+        run_audit(tiny_samples, phantom_store, ["P003"], tmp_path / "leak", CONFIG)
+    assert not (tmp_path / "leak").exists()
+    told: list[str] = []
+    held_out = phantom_store.path.parent / "cohort"
+    assert held_out.is_dir()
+    report = run_audit(
+        held_out, phantom_store, ["P003"], tmp_path / "out", CONFIG, report=lambda done, steps, what: told.append(what)
+    )
+    assert told == ["encoder", *PARTS, ""]
+    assert report.facts["train"] == {"slices": len(phantom_store.rows_of(["P001", "P002"])), "patients": 2, "cases": 2}
+    assert report.facts["samples"]["slices"] == len(phantom_store)
+    assert "does not tell" in report.notes[0]
+    assert "copies" in {gate.name for gate in report.failed_gates}
+
+
+def test_an_encoder_of_an_audit_serves_another(unseen, tmp_path):
+    config = CONFIG.with_settings([f"encoder.path={unseen[1] / 'encoder.safetensors'}"])
+    data = AuditData(toy_slices(40, 2, synthetic=True), TRAIN, HELD_OUT)
+    report = audit_slices(data, tmp_path, config, torch.device("cpu"), facts=FACTS, notes=[])
+    assert report.finding("pair.w1") == unseen[0].finding("pair.w1")

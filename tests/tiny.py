@@ -48,6 +48,7 @@ STUDY_SETTINGS = [
     *(f"generator.{setting}" for setting in SETTINGS),
     *(f"segmenter.{setting}" for setting in SEG_SETTINGS),
     *("prepare.size=[32, 32]", "prepare.spacing_mm=6.0", "samples=8", "members=1", "generator.train.collapse_ratio=0"),
+    *("audit.encoder.steps=5", "audit.encoder.side=32", "audit.fidelity.projections=16"),
 ]
 
 

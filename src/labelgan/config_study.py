@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from labelgan.config import Config, PrepareConfig
+from labelgan.config_audit import AuditConfig
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 
@@ -44,10 +45,14 @@ class StudyConfig(Config):
     start_from: str | None = Field(
         default=None, description="run that every fold's generator is tuned from; phantom: the one in the package"
     )
+    audited: bool = Field(
+        default=True, description="audit each fold's synthetic slices against its training and held-out patients"
+    )
     seed: int = Field(default=0, ge=0, description="of folds, generators, samples and segmenters")
     prepare: PrepareConfig = PrepareConfig()
     generator: GanConfig = GanConfig()
     segmenter: SegConfig = SegConfig()
+    audit: AuditConfig = AuditConfig()
 
     @field_validator("patients")
     @classmethod

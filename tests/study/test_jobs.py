@@ -15,7 +15,7 @@ from labelgan.errors import DataError, LeakError
 from labelgan.metrics import score_masks
 from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
 from labelgan.study.ledger import JobFolder, Ledger
-from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 from labelgan.study.worker import context_of
 
 
@@ -41,7 +41,7 @@ def context(study: Path, job):
 
 
 def test_every_planned_kind_has_a_runner():
-    assert set(RUNNERS) == {PREPARE, GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE, CHOOSE}
+    assert set(RUNNERS) == {PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE, CHOOSE}
 
 
 def test_places_round_trip(tmp_path):
@@ -51,7 +51,7 @@ def test_places_round_trip(tmp_path):
     assert places.cohort("test") == places.data
 
 
-@pytest.mark.parametrize("kind", ["samples", "predictions", "generators"])
+@pytest.mark.parametrize("kind", ["samples", "audits", "predictions", "generators"])
 def test_a_job_that_is_run_twice_gives_the_same(study, tiny_study, kind):
     job = next(iter(getattr(tiny_study.plan, kind).values()))
     done = Ledger(study).result(job)

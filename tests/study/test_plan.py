@@ -7,7 +7,18 @@ import pytest
 from labelgan.errors import ConfigError
 from labelgan.study.arms import ARMS
 from labelgan.study.folds import inner_split
-from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, ExternalSamples, plan_study
+from labelgan.study.plan import (
+    AUDIT,
+    CHOOSE,
+    GENERATOR,
+    MEMBER,
+    PREDICT,
+    PREPARE,
+    SAMPLE,
+    SCORE,
+    ExternalSamples,
+    plan_study,
+)
 from labelgan.study.scheduler import JobGraph
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
@@ -21,7 +32,7 @@ def keys(plan) -> set[str]:
 
 def test_the_jobs_of_leave_one_out():
     plan = plan_study(tiny_study_config(*SMALL), cohort_of(patients(5)))
-    assert plan.counts() == {PREPARE: 1, GENERATOR: 5, SAMPLE: 5, MEMBER: 40, PREDICT: 20, SCORE: 20}
+    assert plan.counts() == {PREPARE: 1, GENERATOR: 5, SAMPLE: 5, AUDIT: 5, MEMBER: 40, PREDICT: 20, SCORE: 20}
     assert len(plan.scores) == 20
     assert len(JobGraph(plan.jobs).jobs) == len(plan.jobs)  # nothing is read that is not in the list
 
@@ -32,7 +43,7 @@ def test_a_plan_is_the_same_twice_and_anywhere():
     there = plan_study(config, cohort_of(patients(5)), gpus=1)
     assert [job.key for job in here.jobs] == [job.key for job in there.jobs]
     assert {job.gpus for job in here.jobs} == {0}
-    assert {job.kind for job in there.jobs if job.gpus} == {GENERATOR, SAMPLE, MEMBER, PREDICT}
+    assert {job.kind for job in there.jobs if job.gpus} == {GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT}
 
 
 def test_a_fold_knows_its_training_patients_alone():
@@ -81,13 +92,27 @@ def test_other_settings_seeds_files_or_parents_are_other_jobs():
         plan = plan_study(tiny_study_config(*settings), cohort, **more)
         return Counter(job.kind for job in plan.jobs if job.key not in keys(base))
 
-    assert set(changed("seed=1")) == {GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE}
-    assert set(changed("samples=9")) == {SAMPLE, MEMBER, PREDICT, SCORE}
+    assert set(changed("seed=1")) == {GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE}
+    assert set(changed("samples=9")) == {SAMPLE, AUDIT, MEMBER, PREDICT, SCORE}
+    assert set(changed("audit.encoder.steps=9")) == {AUDIT}
+    assert not changed("audited=false")
     assert set(changed("segmenter.predict.threshold=0.3")) == {PREDICT, SCORE}
     assert set(changed("share=0.2")) == {MEMBER, PREDICT, SCORE}
-    assert set(changed(start_from="abc")) == {GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE}
+    assert set(changed(start_from="abc")) == {GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE}
     other = cohort_of(dict.fromkeys(patients(4), 1.0), digest="1")
-    assert set(changed(cohort=other)) == {PREPARE, GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE}
+    assert set(changed(cohort=other)) == {PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE}
+
+
+def test_audits_look_at_training_and_held_out_patients_and_nothing_reads_them():
+    plan = plan_study(tiny_study_config(*SMALL), cohort_of(patients(5)))
+    for fold in plan.folds:
+        audit = plan.audits[fold.name]
+        assert audit.params["train"] == list(fold.train)
+        assert audit.params["held_out"] == list(fold.test)
+        assert audit.inputs["samples"].key == plan.samples[fold.name].key
+    assert not [job for job in plan.jobs if any(given.kind == AUDIT for given in job.inputs.values())]
+    curve = plan_study(tiny_study_config("patients=[2]"), cohort_of(patients(5)), cohort_of({"T": 1.0}))
+    assert len(curve.audits["n002-draw0"].params["held_out"]) == 3  # patients of the cohort that were not drawn
 
 
 def test_without_synthetic_arms_no_generator_is_trained():

@@ -44,11 +44,14 @@ def test_the_folder_has_the_contracts_files(tiny_study):
     assert (study["status"], study["protocol"], study["failed"]) == ("complete", "cross-validation", [])
     assert sum(entry["jobs"] for entry in study["cost"]) == len(tiny_study.plan.jobs)
     assert [entry["fold"] for entry in study["generators"]] == ["fold-00", "fold-01"]
+    assert [entry["fold"] for entry in study["audits"]] == ["fold-00", "fold-01"]
+    assert all((out / entry["page"]).is_file() for entry in study["audits"])
     assert StudyConfig.from_toml(out / "config.toml").arms == ("classical", "classical+synthetic")
     assert json.loads((out / "verdict.json").read_text()) == tiny_study.verdict
     page = (out / "report.html").read_text()
     assert tiny_study.verdict["headline"] in page
     assert "data:image/png;base64," in page
+    assert "audit of the slices" in page
 
 
 def test_a_second_run_does_nothing_again(tiny_study, study_config, study_cohort):

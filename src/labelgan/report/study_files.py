@@ -65,6 +65,22 @@ class GeneratorFacts(_Form):
     steps: Count | None = None
 
 
+class AuditGate(_Form):
+    """One gate of an audit; None: it could not be judged."""
+
+    name: str
+    passed: bool | None = None
+    reason: str = ""
+
+
+class AuditFacts(_Form):
+    """What the audit of one fold's synthetic slices said."""
+
+    fold: str
+    passed: bool
+    gates: tuple[AuditGate, ...] = ()
+
+
 class StudyFile(_Form):
     """study.json."""
 
@@ -82,6 +98,7 @@ class StudyFile(_Form):
     cost: tuple[Cost, ...] = ()
     failed: tuple[Failure, ...] = ()
     generators: tuple[GeneratorFacts, ...] = ()
+    audits: tuple[AuditFacts, ...] = ()
     shares: dict[str, Finite | None] = {}
     made_with: dict[str, Any] = {}
     command: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelgan.metrics import METRICS
-from labelgan.report.study_files import Comparison, Cost, Row, StudyFiles, Summary, VerdictFile
+from labelgan.report.study_files import AuditFacts, Comparison, Cost, Row, StudyFiles, Summary, VerdictFile
 from labelgan.report.study_numbers import lost_to, row_counts, undefined_counts, worst_rows
 from labelgan.report.study_words import counted, duration, heading, interval, number, p_value, some, span
 
@@ -147,6 +147,7 @@ def cost_rows(costs: Sequence[Cost]) -> list[dict[str, str]]:
 def fold_rows(files: StudyFiles) -> dict[str, Any]:
     """Folds with their generators, how many more there are than shown, and whether each chose its synthetic share."""
     made = {entry.fold: entry for entry in files.study.generators}
+    audits = {entry.fold: entry for entry in files.study.audits}
     rows = []
     for fold in files.study.folds[:MOST_FOLDS]:
         generator = made.get(fold.name)
@@ -162,9 +163,18 @@ def fold_rows(files: StudyFiles) -> dict[str, Any]:
                 "diversity": "–" if diversity is None else f"{diversity:.2f}",
                 "lesion_rate": "–" if lesion_rate is None else f"{100 * lesion_rate:.0f} %",
                 "share": "–" if share is None else f"{100 * share:.0f} %",
+                "audit": _audited(audits.get(fold.name)),
             }
         )
-    return {"rows": rows, "more": len(files.study.folds) - len(rows), "chosen": bool(files.study.shares)}
+    more = len(files.study.folds) - len(rows)
+    return {"rows": rows, "more": more, "chosen": bool(files.study.shares), "audited": bool(audits)}
+
+
+def _audited(audit: AuditFacts | None) -> str:
+    if audit is None:
+        return "–"
+    failed = [gate for gate in audit.gates if gate.passed is False]
+    return "; ".join(f"{gate.name} fails: {gate.reason}" for gate in failed) or "every gate passed"
 
 
 def undefined_rows(files: StudyFiles) -> list[tuple[str, int, list[int]]]:

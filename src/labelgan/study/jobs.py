@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from labelgan.config import PrepareConfig
+from labelgan.config_audit import AuditConfig
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.data.case import LESION, Case, ImageRef
@@ -24,12 +25,13 @@ from labelgan.errors import DataError
 from labelgan.files import read_json, write_json_atomic
 from labelgan.progress import Progress
 from labelgan.study.guard import require_unseen
-from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 
 PLACES = "places.json"
 Training = TypeVar("Training", GanConfig, SegConfig)
 
 STORE, RUN, COHORT, SEGMENTER, PREDICTIONS = "store", "run", "cohort", "segmenter", "predictions"
+AUDIT_FOLDER = "audit"
 RESULT = "result.nii.gz"
 
 
@@ -146,6 +148,27 @@ def sample(context: Context, places: Places) -> dict[str, Any]:
     }
 
 
+def audit(context: Context, places: Places) -> dict[str, Any]:
+    """Audits a fold's synthetic slices. A gate that fails is told by the study and stops nothing."""
+    from labelgan.audit.run import run_audit
+    from labelgan.report.audit import write_audit_page
+
+    config = AuditConfig.build(context.params["config"]).with_settings([f"data.device={places.device}"])
+    out = context.folder / AUDIT_FOLDER
+    with Progress("audit", "part") as progress:
+        report = run_audit(
+            context.inputs["samples"] / COHORT,
+            SliceStore.open(context.inputs["store"] / STORE),
+            list(context.params["held_out"]),
+            out,
+            config,
+            report=progress,
+        )
+    write_audit_page(out)
+    gates = [{"name": gate.name, "passed": gate.passed, "reason": gate.reason} for gate in report.gates]
+    return {"passed": report.passed, "gates": gates}
+
+
 def train_member(context: Context, places: Places) -> dict[str, Any]:
     """Trains one network of an arm's ensemble; synthetic data made from any other patient is refused."""
     from labelgan.seg.train import train_segmenter
@@ -237,6 +260,7 @@ RUNNERS: dict[str, Callable[[Context, Places], dict[str, Any]]] = {
     PREPARE: prepare,
     GENERATOR: train_generator,
     SAMPLE: sample,
+    AUDIT: audit,
     MEMBER: train_member,
     PREDICT: predict,
     SCORE: score,

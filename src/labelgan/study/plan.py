@@ -1,6 +1,7 @@
 """A study as a graph of jobs: every one depends on nothing but its settings, its inputs and the files of its cases.
 
     prepare -> train generator -> sample -> train member (arm, k) -> predict (arm) -> score (arm)
+                                     +-> audit
 
 In each fold everything is made from the training patients alone. Jobs with equal settings and inputs are one job, so
 that arms share what they have in common, and a larger study finds the work of a smaller one done.
@@ -21,7 +22,7 @@ from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.folds import Fold, inner_split, make_folds
 from labelgan.study.ledger import Job
 
-PREPARE, GENERATOR, SAMPLE, MEMBER = "prepare", "train generator", "sample", "train member"
+PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER = "prepare", "train generator", "sample", "audit", "train member"
 PREDICT, SCORE, CHOOSE = "predict", "score", "choose share"
 JUDGE_ARM = "classical+synthetic"  # the arm that an inner validation of the share looks at
 REPEAT_SEEDS = 1000  # apart between repeats, so that members' seeds do not meet
@@ -48,7 +49,7 @@ class Plan:
         jobs: all of them, inputs before what needs them.
         scores: (fold, arm) to the job that has the scores.
         members: (fold, arm) to the jobs of its networks; likewise ``predictions``, one job.
-        generators: fold to its generator's job; likewise ``samples`` and ``shares``.
+        generators: fold to its generator's job; likewise ``samples``, ``audits`` and ``shares``.
     """
 
     folds: tuple[Fold, ...]
@@ -59,6 +60,7 @@ class Plan:
     predictions: dict[tuple[str, str], Job] = field(default_factory=dict)
     generators: dict[str, Job] = field(default_factory=dict)
     samples: dict[str, Job] = field(default_factory=dict)
+    audits: dict[str, Job] = field(default_factory=dict)
     shares: dict[str, Job] = field(default_factory=dict)
     _seen: dict[str, Job] = field(default_factory=dict, repr=False)
 
@@ -129,6 +131,7 @@ class _Planner:
             if synthetic and self.external is None:
                 generator, samples = self._samples(fold, fold.train, fold.name)
                 self.made.generators[fold.name], self.made.samples[fold.name] = generator, samples
+                self._audit(fold, samples)
             if synthetic and self.config.share == AUTO:
                 share = self.made.shares[fold.name] = self._choice(fold)
             for arm in self.config.arms:
@@ -200,6 +203,16 @@ class _Planner:
         generator = self.made.add(Job(GENERATOR, label, params, {"store": self.store}, gpus=self.gpus))
         drawn = {"num": self.config.samples, "seed": self._seed(fold)}
         return generator, self.made.add(Job(SAMPLE, label, drawn, {"generator": generator}, gpus=self.gpus))
+
+    def _audit(self, fold: Fold, samples: Job) -> None:
+        """Audits a fold's slices. Nothing is trained on what it finds, so that held-out patients may take part."""
+        held_out = [patient for patient in self.cohort.patients if patient not in fold.train]
+        if self.config.audited and held_out:
+            settings = _plain(self.config.audit)
+            settings["data"] |= _ANYWHERE
+            params = {"train": list(fold.train), "held_out": held_out, "config": settings}
+            inputs = {"store": self.store, "samples": samples}
+            self.made.audits[fold.name] = self.made.add(Job(AUDIT, fold.name, params, inputs, gpus=self.gpus))
 
     def _choice(self, fold: Fold) -> Job:
         """Chooses the synthetic share inside a fold, by an inner generator and inner networks.

@@ -17,6 +17,7 @@ from labelgan.metrics import METRICS
 from labelgan.provenance import provenance
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, facts_of
+from labelgan.study.jobs import AUDIT_FOLDER
 from labelgan.study.ledger import Job, Ledger
 from labelgan.study.plan import Plan
 
@@ -82,6 +83,7 @@ def study_json(
         "cost": _cost(plan.jobs, ledger),
         "failed": list(failed),
         "generators": _generators(plan, ledger),
+        "audits": _audits(plan, ledger),
         "shares": {fold: ledger.result(job)["share"] for fold, job in plan.shares.items() if ledger.is_done(job)},
         "made_with": provenance(),
         "command": _command(),
@@ -101,6 +103,15 @@ def _generators(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     for fold, job in plan.generators.items():
         if ledger.is_done(job):
             rows.append({"fold": fold, "job": job.key, **ledger.result(job)})
+    return rows
+
+
+def _audits(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
+    rows = []
+    for fold, job in plan.audits.items():
+        if ledger.is_done(job):
+            page = f"jobs/{job.key}/{AUDIT_FOLDER}/audit.html"
+            rows.append({"fold": fold, "job": job.key, "page": page, **ledger.result(job)})
     return rows
 
 

@@ -52,6 +52,7 @@ def of(phantoms: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> Comparable:
     return Comparable.of(phantoms[0][rows], phantoms[1][rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_training_slices_in_disguise_are_copies(phantoms, parts, disguise):
     train, held_out = of(phantoms, parts["train"]), of(phantoms, parts["held out"])
@@ -67,6 +68,7 @@ def test_training_slices_in_disguise_are_copies(phantoms, parts, disguise):
     assert audit.authenticity < 0.01
 
 
+@pytest.mark.slow
 def test_independent_patients_are_not(phantoms, parts):
     train, held_out = of(phantoms, parts["train"]), of(phantoms, parts["held out"])
     audit = audit_copies(of(phantoms, parts["unseen"]), train, held_out)

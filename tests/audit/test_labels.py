@@ -7,45 +7,17 @@ import pytest
 
 from labelgan.audit.findings import Finding
 from labelgan.audit.labels import QUANTITIES, dealt, grown, labels, moved, segmenter_agreement
-from labelgan.audit.slices import AuditData, AuditSlices
+from labelgan.audit.slices import AuditData
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
+from plants import labelled
 
 LIMIT = 0.5
 
 
-def patients(name: str, count: int, slices: int = 14, side: int = 64) -> AuditSlices:
-    """Round brains with up to three bright, dark-on-T1 lesions; every patient has its own contrast and load."""
-    axis = np.arange(side)
-    images = np.full((count * slices, 2, side, side), -3.0, np.float32)
-    masks = np.zeros((count * slices, side, side), np.uint8)
-    brain = (axis[:, None] - side / 2) ** 2 + (axis - side / 2) ** 2 <= (side / 2.4) ** 2
-    for patient in range(count):
-        generator = generator_for(0, "labels", name, patient)
-        contrast, often = generator.uniform(1, 2), generator.uniform(0.5, 2)
-        for row in range(patient * slices, (patient + 1) * slices):
-            for _ in range(min(3, generator.poisson(often))):
-                angle, away, radius = generator.uniform(0, 6.3), generator.uniform(3, 20), generator.uniform(1, 4)
-                centre = side / 2 + away * np.array([np.sin(angle), np.cos(angle)])
-                masks[row][(axis[:, None] - centre[0]) ** 2 + (axis - centre[1]) ** 2 <= radius**2] = 1
-            noise = 0.4 * generator.standard_normal((2, side, side))
-            scale = np.array([contrast, -0.3]).reshape(2, 1, 1)
-            images[row] = np.where(brain, noise + scale * (masks[row] == 1), -3)
-    names = np.repeat([f"{name}{number}" for number in range(count)], slices)
-    return AuditSlices(
-        images,
-        masks,
-        np.repeat(brain[None].astype(np.uint8), len(images), axis=0),
-        patients=names,
-        cases=names,
-        z_fraction=np.full(len(images), 0.5, np.float32),
-        names=np.array([f"{name}/{row}" for row in range(len(images))]),
-    )
-
-
 @pytest.fixture(scope="module")
 def data() -> AuditData:
-    return AuditData(samples=patients("s", 6), train=patients("t", 8), held_out=patients("h", 4))
+    return AuditData(samples=labelled("s", 6), train=labelled("t", 8), held_out=labelled("h", 4))
 
 
 def found(data: AuditData, masks: np.ndarray | None = None) -> dict[str, Finding]:

@@ -228,10 +228,10 @@ def intervals(studies: int, resamples: int) -> None:
                     missed[name] = missed.get(name, 0) + np.array([low > 1e-9, high < -1e-9, high - low])
                 half = float(stats.t.ppf(0.975, patients - 1) * values.std(ddof=1) / np.sqrt(patients))
                 student += 2 * half
-            cells = [
-                f"{percent(low, studies)} / {percent(high, studies)}, {width / student:.2f}"
-                for low, high, width in missed.values()
-            ]
+            cells = []
+            for low, high, width in missed.values():
+                ratio = f"{width / student:.2f}" if width < 100 * student else "over 100"  # ties: no error to divide by
+                cells.append(f"{percent(low, studies)} / {percent(high, studies)}, {ratio}")
             print(f"| {shape} | {patients} | {' | '.join(cells)} |", flush=True)
 
 

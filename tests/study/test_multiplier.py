@@ -58,6 +58,8 @@ def test_between_measured_numbers_the_logarithm_is_interpolated() -> None:
 def test_beyond_the_curve_nothing_is_made_up() -> None:
     assert needed(0.81) == np.inf
     assert needed(0.49) == 0
+    barely = np.array([[0.5, 0.5, 0.5, 0.5 + 1e-9]])
+    assert (needed(0.9, barely), needed(0.1, barely)) == (np.inf, 0)
 
 
 def test_a_flat_part_is_reached_at_its_beginning() -> None:

@@ -21,6 +21,7 @@ from labelgan.study.statistics import (
     signed_rank_p,
     smallest_p,
     spread_of,
+    student_p,
 )
 
 RNG = generator_for(0, "tests", "statistics")
@@ -262,6 +263,20 @@ def test_sites_that_differ_narrow_the_interval() -> None:
     low, high = interval(values, np.repeat([0, 1], 10))
     bottom, top = interval(values)
     assert high - low < 0.3 < 0.8 < top - bottom
+
+
+def test_students_p_is_the_textbooks_and_knows_of_draws() -> None:
+    values = RNG.normal(0.5, 1, (10, 1))
+    textbook: Any = stats.ttest_1samp(values.ravel(), 0)
+    sites = np.zeros(10)
+    assert student_p(values, sites, lopo(values)) == pytest.approx(textbook.pvalue)
+    everybody = np.tile(np.arange(3), (10, 1))
+    p = student_p(values + np.array([[-1.0, 0, 1]]), sites, everybody)
+    assert p is not None
+    assert p > 1.5 * textbook.pvalue
+    assert student_p(np.ones((10, 1)), sites, lopo(values)) == 0
+    assert student_p(np.zeros((10, 1)), sites, lopo(values)) == 1
+    assert student_p(np.ones((1, 1)), np.zeros(1), np.zeros((1, 1), int)) is None
 
 
 def test_one_patient_has_no_interval() -> None:

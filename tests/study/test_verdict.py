@@ -179,6 +179,19 @@ def test_a_learning_curve_is_judged_at_every_size() -> None:
     assert [row["n_train"] for row in verdict["multipliers"]] == [3, 10]
 
 
+def test_the_headline_corrects_for_draws_over_the_whole_curve() -> None:
+    luck = np.array([[0.035, 0.05, 0.065]])  # its interval leaves out zero, with two degrees of freedom: p about 0.03
+    parts = [
+        make_scores({"classical": np.tile(BASE[:, None], (1, 3)), ARM: (BASE + NOISE)[:, None] + more}, n_train=size,
+                    curve=True)
+        for size, more in ((3, luck), (5, 0 * luck), (10, 0 * luck), (20, 0 * luck))
+    ]  # fmt: skip
+    verdict = judge(pandas.concat(parts))
+    assert comparison(verdict, n_train=3)["verdict"] == "helps"
+    assert verdict["headline"].startswith("No evidence")
+    assert "Taken alone, classical+synthetic helps" in verdict["headline"]
+
+
 def test_few_patients_are_never_told_that_it_helps() -> None:
     for patients in (2, 5, 7):
         verdict = judge(gain(0.3, patients))

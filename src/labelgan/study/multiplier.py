@@ -54,11 +54,11 @@ def patients_needed(sizes: np.ndarray, curves: np.ndarray, scores: np.ndarray) -
     below = np.maximum(above - 1, 0)
     rows = np.arange(len(fitted))
     low, high = fitted[rows, below], fitted[rows, above]
-    rise = np.where(high > low, high - low, 1.0)
+    part = np.where(high > low, (scores - low) / np.where(high > low, high - low, 1.0), 0.0)
     logs = np.log(sizes)
-    needed = np.exp(logs[below] + (logs[above] - logs[below]) * np.where(high > low, (scores - low) / rise, 0.0))
+    needed = np.exp(logs[below] + (logs[above] - logs[below]) * np.clip(part, 0.0, 1.0))
     needed = np.where(scores > fitted[:, -1], np.inf, needed)
-    return np.where(scores < fitted[:, 0] - 2 * ROUNDING, 0.0, np.maximum(needed, sizes[0]))
+    return np.where(scores < fitted[:, 0] - 2 * ROUNDING, 0.0, needed)
 
 
 @dataclass(frozen=True)

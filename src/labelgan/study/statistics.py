@@ -198,6 +198,29 @@ def bootstrap_interval(
     return low, high
 
 
+def student_p(table: np.ndarray, sites: np.ndarray, folds: np.ndarray) -> float | None:
+    """Two-sided p of a zero mean by the spread behind `bootstrap_interval`: unlike ranks, it knows of training draws.
+
+    Args:
+        table: (P, R) differences; every patient has at least one.
+        sites: (P,) site of each patient.
+        folds: (P, R) fold behind each difference.
+
+    Returns:
+        None where patients are too few for any spread.
+    """
+    from scipy import stats
+
+    spread = spread_of(table, merge_strata(sites), folds)
+    if spread is None:
+        return None
+    middle = abs(round(mean_of(table), DECIMALS))
+    error = spread.variance**0.5
+    if error <= 10.0**-DECIMALS:
+        return float(middle == 0)
+    return float(2 * stats.t.sf(middle / error, spread.freedom))
+
+
 def signed_rank_p(differences: np.ndarray) -> float:
     """Two-sided p of Wilcoxon's signed-rank test with Pratt's zeros: ranked with the rest, then left out.
 

@@ -25,6 +25,7 @@ from labelgan.study.statistics import (
     mean_of,
     signed_rank_p,
     smallest_p,
+    student_p,
 )
 from labelgan.study.wording import Finding, Verdict, headline_of, is_synthetic, policy_of, sentence_of
 
@@ -77,15 +78,15 @@ def make_verdict(
         if arm != reference
         for pair in _compare(table, arm, reference, drawn, confidence)
     ]
-    findings = [finding for finding, _ in compared]
-    main = [pair for pair in compared if present and pair[0].reference == present[0]]
-    together = holm([p if is_synthetic(finding.arm) else None for finding, p in main])
+    findings = [finding for finding, *_ in compared]
+    main = [one for one in compared if present and one[0].reference == present[0]]
+    together = holm([stricter if is_synthetic(finding.arm) else None for finding, _, stricter in main])
     return {
         "format": FORMAT,
-        "headline": headline_of([finding for finding, _ in main], together, 1 - confidence),
+        "headline": headline_of([finding for finding, *_ in main], together, 1 - confidence),
         "reference": present[0] if present else None,
         "summary": [row for table in tables for row in _summary(table)],
-        "comparisons": [_row(finding, p) for finding, p in compared],
+        "comparisons": [_row(finding, p) for finding, p, _ in compared],
         "multipliers": multipliers_of(tables, present, drawn, confidence),
         "policy": policy_of(confidence, resamples, any(finding.draws == 1 for finding in findings)),
         "resamples": resamples,
@@ -118,8 +119,13 @@ def _summary(table: ScoreTable) -> list[dict[str, Any]]:
 
 def _compare(
     table: ScoreTable, arm: str, reference: str, resamples: Resamples, confidence: float
-) -> list[tuple[Finding, float | None]]:
-    """Compares two arms in every metric; gives each finding with its uncorrected p."""
+) -> list[tuple[Finding, float | None, float | None]]:
+    """Compares two arms in every metric.
+
+    Returns:
+        Each finding, its uncorrected p, and the larger of this and the p that knows of training draws: the headline
+        corrects the latter, for what ranks let through would add up over a learning curve.
+    """
     measured = {name: _difference(table, arm, reference, name) for name in METRICS}
     p_values = [signed_rank_p(np.nanmean(laid, axis=1)) if len(laid) else None for _, laid in measured.values()]
     adjusted = holm(p_values)
@@ -149,7 +155,9 @@ def _compare(
             overruled=None,
             confidence=confidence,
         )
-        found.append((_judge(finding, _bound(table, arm, reference, name), alpha), p))
+        drawn_p = student_p(laid, table.sites[rows], folds) if len(laid) else None
+        stricter = None if p is None else max(p, drawn_p or 0.0)
+        found.append((_judge(finding, _bound(table, arm, reference, name), alpha), p, stricter))
     return found
 
 

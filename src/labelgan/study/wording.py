@@ -206,7 +206,8 @@ def policy_of(confidence: float, resamples: int, one_draw: bool) -> str:
         "p: Wilcoxon's signed-rank test over patients (exact, zeros after Pratt), with Holm's correction over the "
         "metrics of a comparison; it speaks of the training draws at hand, the interval of others too. "
         f"'helps' and 'harms' need the interval on one side of zero and the corrected p below {1 - confidence:.3g}; "
-        "the headline corrects over all synthetic arms, metrics and numbers of training patients together."
+        "the headline corrects over all synthetic arms, metrics and numbers of training patients together, and takes "
+        "the larger of this p and Student's with the variance between training draws."
     )
     if one_draw:
         text += (

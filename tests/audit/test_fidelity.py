@@ -9,7 +9,7 @@ import pytest
 
 from labelgan.audit.anchors import octave_noise
 from labelgan.audit.features import coarse_images
-from labelgan.audit.fidelity import FEWEST, ComparedSets, fidelity
+from labelgan.audit.fidelity import FEWEST, MANIFOLDS, SPOILINGS, SWD, ComparedSets, fidelity
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
@@ -56,6 +56,7 @@ def fewer(slices: AuditSlices, count: int) -> AuditSlices:
 
 GETS_WORSE = {
     "image.swd": 1,
+    "image.spectrum": 1,
     "pair.w1": 1,
     "pair.kid": 1,
     "pair.precision": -1,
@@ -86,12 +87,26 @@ def test_real_slices_stand_at_the_good_anchor_and_spoilt_ones_at_the_bad(sets):
     real = fidelity(AuditData(held_out, train, held_out, encoder=encoder), CONFIG)
     for finding in real:
         assert finding.value == finding.good, finding.name
-    bad = {
+    bad: dict[str, Any] = {
         finding.name: finding for finding in fidelity(AuditData(noised(held_out, 2), *sets, encoder=encoder), CONFIG)
     }
     for name in ("image.swd", "pair.w1", "pair.kid"):
         assert bad[name].standing < 0.2
-        assert bad[name].bad == max(bad[name].extra[key] for key in ("noisy", "blurred", "repeated"))
+
+
+@pytest.mark.parametrize(
+    ("figure", "good", "spoilt", "bad"),
+    [
+        (SWD, 1.0, (1.2, 2.0, 5.0), 2.0),
+        (SWD, 1.0, (1.2, 1.1, 1.3), 1.3),
+        (SWD, -0.1, (-0.2, 0.3, 0.4), 0.3),
+        (MANIFOLDS[0], 0.9, (0.8, 0.5, 0.1), 0.5),
+        (MANIFOLDS[0], 0.9, (0.8, 0.9, 0.7), 0.7),
+    ],
+)
+def test_the_bad_anchor_is_the_mildest_spoiling_that_tells(figure, good, spoilt, bad):
+    values = {"samples": 0.0, "held_out": good, **dict(zip(SPOILINGS, spoilt, strict=True))}
+    assert figure.finding("image", "images", values).bad == bad
 
 
 def test_masks_are_compared_where_there_are_lesions(sets):

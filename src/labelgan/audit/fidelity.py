@@ -17,6 +17,7 @@ from labelgan.audit.features import Standardised, coarse_images, coarse_masks, l
 from labelgan.audit.findings import Better, Finding
 from labelgan.audit.pyramid import pyramid_patches, sliced_wasserstein, standardise_patches
 from labelgan.audit.slices import AuditData, AuditSlices
+from labelgan.audit.spectrum import mean_power, spectral_distance
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
 
@@ -24,7 +25,10 @@ FEWEST = 10
 """Slices below which no distance is told."""
 
 SPOILINGS = ("noisy", "blurred", "repeated")
-"""What is done to held-out slices for the bad anchor, which is the worst of the three."""
+"""What is done to held-out slices for the bad anchor."""
+
+TELLING = 1.5
+"""The bad anchor is the mildest spoiling that is this factor worse than the good anchor; the worst, where none is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,25 +74,35 @@ class Figure:
     name: str
     title: str
     better: Better
+    unit: str = ""
 
     def finding(self, space: str, words: str, values: dict[str, float] | None, **extra: object) -> Finding:
         """Puts the figure of every compared set, by name, between its anchors; None where there was too little."""
         name, title = f"{space}.{self.name}", f"{self.title} of {words}"
         if values is None:
-            return Finding(name, title, None, better=self.better, note=f"fewer than {FEWEST} slices on a side")
-        worse = max if self.better == "lower" else min
+            return Finding(name, title, None, self.unit, self.better, note=f"fewer than {FEWEST} slices on a side")
         return Finding(
             name,
             title,
             values["samples"],
-            better=self.better,
+            self.unit,
+            self.better,
             good=values["held_out"],
-            bad=worse(values[name] for name in SPOILINGS),
+            bad=self._bad(values),
             extra={**{name: values[name] for name in SPOILINGS}, **extra},
         )
 
+    def _bad(self, values: dict[str, float]) -> float:
+        spoilt, good = [values[name] for name in SPOILINGS], values["held_out"]
+        if self.better == "lower":
+            telling = [value for value in spoilt if value >= good + (TELLING - 1) * abs(good)]
+            return min(telling, default=max(spoilt))
+        telling = [value for value in spoilt if value <= good / TELLING]
+        return max(telling, default=min(spoilt))
+
 
 SWD = Figure("swd", "sliced Wasserstein distance", "lower")
+SPECTRUM = Figure("spectrum", "difference in power over all frequencies", "lower", "dB")
 W1 = Figure("w1", "Wasserstein-1 distance", "lower")
 KID = Figure("kid", "kernel distance (KID)", "lower")
 MANIFOLDS = (
@@ -103,18 +117,27 @@ def fidelity(data: AuditData, config: AuditConfig) -> list[Finding]:
     """Distances of images, of masks (of slices with a lesion) and, in the encoder's features, of both together.
 
     Returns:
-        For each: sliced Wasserstein distance on Laplacian pyramids (images and masks), Wasserstein-1, kernel distance,
-        precision, recall, density and coverage.
+        The difference of the images' power spectra; for images and masks the sliced Wasserstein distance on Laplacian
+        pyramids; for all three Wasserstein-1, kernel distance, precision, recall, density and coverage.
     """
     side = config.fidelity.raw_side
     everything, lesions = ComparedSets.of(data, config), ComparedSets.of(data, config, lesion_only=True)
     images, masks, pairs = "images", "masks that are not empty", "images with masks, by the encoder"
-    found = [_pyramids("image", images, everything, config), _pyramids("mask", masks, lesions, config)]
+    found = [_spectra("image", images, everything)]
+    found += [_pyramids("image", images, everything, config), _pyramids("mask", masks, lesions, config)]
     found += _distances("image", images, everything, lambda part: coarse_images(part, side), config)
     found += _distances("mask", masks, lesions, lambda part: coarse_masks(part, side), config)
     if data.encoder is not None:
         found += _distances("pair", pairs, everything, data.encoder, config, data.features("train"))
     return found
+
+
+def _spectra(space: str, words: str, sets: ComparedSets) -> Finding:
+    if not sets.enough:
+        return SPECTRUM.finding(space, words, None)
+    reference = mean_power(sets.train)
+    values = {name: spectral_distance(mean_power(part), reference) for name, part in sets.compared.items()}
+    return SPECTRUM.finding(space, words, values, slices=len(sets.samples))
 
 
 def _pyramids(space: str, words: str, sets: ComparedSets, config: AuditConfig) -> Finding:

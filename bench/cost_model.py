@@ -1,8 +1,9 @@
 """Checks the cost model of `labelgan study --dry-run` against a small phantom study that is then run.
 
-Run: python bench/cost_model.py [--patients 4] [--steps 60]
-Every kind of job is predicted from the probe, before anything is run, and from every second finished job. Seconds are
-of the processor, one thread, which a busy machine changes little, and of the clock on the wall, which it changes much.
+Run: python bench/cost_model.py [--patients 4] [--steps 60], or python bench/cost_model.py --study DIR
+Every kind of job is predicted from the probe, before anything is run, and the second half of its jobs from the first.
+Seconds are of the processor, one thread, which a busy machine changes little, and of the clock on the wall, which it
+changes much. With --study the halves are of a study that was run, or is running; nothing in it is changed.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
+import math
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from labelgan import api, api_study
@@ -22,7 +25,8 @@ from labelgan.config_study import StudyConfig
 from labelgan.study import cost_probe
 from labelgan.study.cost import estimate, makespan, sizes_of
 from labelgan.study.cost_probe import PROCESSOR, WALL
-from labelgan.study.cost_rates import Rate, ledger_rates, stored_slices
+from labelgan.study.cost_rates import Rate, finished, ledger_rates, stored_slices
+from labelgan.study.cost_work import Sizes
 from labelgan.study.engines import InlineEngine
 from labelgan.study.jobs import Places
 from labelgan.study.ledger import Job, Ledger
@@ -58,7 +62,7 @@ def run(plan: Plan, ledger: Ledger) -> dict[str, tuple[float, float]]:
     return spent
 
 
-def totals(jobs: list[Job], seconds: dict[str, float]) -> dict[str, float]:
+def totals(jobs: list[Job], seconds: Mapping[str, float]) -> dict[str, float]:
     """Seconds of each kind."""
     sums: defaultdict[str, float] = defaultdict(float)
     for job in jobs:
@@ -66,9 +70,45 @@ def totals(jobs: list[Job], seconds: dict[str, float]) -> dict[str, float]:
     return dict(sums)
 
 
-def predicted(jobs: list[Job], rates: dict[str, dict[str, Rate]], sizes) -> dict[str, float]:
+def predicted(jobs: list[Job], rates: dict[str, dict[str, Rate]], sizes: Sizes) -> dict[str, float]:
     """Seconds of each kind, from rates."""
     return {kind.kind: kind.seconds for kind in estimate(jobs, rates, sizes).kinds}
+
+
+def halves(jobs: list[Job], done: Mapping[str, float]) -> tuple[list[Job], list[Job]]:
+    """The finished jobs of every kind, every second one and the others."""
+    groups: defaultdict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        if job.key in done:
+            groups[job.kind].append(job)
+    first, second = ([job for group in groups.values() for job in group[start::2]] for start in (0, 1))
+    return first, second
+
+
+def other_half(
+    plan: Plan, ledger: Ledger, seconds: Mapping[str, float], sizes: Sizes
+) -> dict[str, tuple[int, float, float]]:
+    """For every kind with two finished jobs or more: how many are predicted, their seconds, those predicted."""
+    known, others = halves(plan.jobs, seconds)
+    rates = ledger_rates(plan.jobs, ledger, {job.key: seconds[job.key] for job in known}, sizes)
+    made = estimate(others, rates, sizes, done={}) if others else None
+    measured = totals(others, seconds)
+    return {} if made is None else {k.kind: (k.jobs, measured[k.kind], k.seconds) for k in made.kinds}
+
+
+def check_study(folder: Path) -> None:
+    """Prints how well every second job of a study predicts the others."""
+    config = StudyConfig.from_toml(folder / "config.toml")
+    places = Places.of(folder / "jobs" / "any")
+    sources = StudySources(places.data, places.test, places.start_from, places.synthetic)
+    cohort, test = look(sources, folder)
+    plan, ledger = make_plan(config, sources, cohort, test), Ledger(folder)
+    seconds = finished(plan.jobs, ledger)
+    sizes = sizes_of(cohort, test, stored_slices(plan, ledger) or {})
+    print("| kind | jobs predicted | measured, s | predicted / measured |")
+    print("|---|---:|---:|---:|")
+    for kind, (count, measured, predicted_s) in other_half(plan, ledger, seconds, sizes).items():
+        print(f"| {kind} | {count} | {measured:.1f} | {predicted_s / measured:.2f} |")
 
 
 def main() -> None:
@@ -78,7 +118,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of every training")
     parser.add_argument("--budget", type=float, help="seconds that the probe may measure (default: as --dry-run)")
     parser.add_argument("--folder", type=Path, help="where the study is made (default: a temporary folder)")
+    parser.add_argument("--study", type=Path, metavar="DIR", help="check a study that was run instead")
     arguments = parser.parse_args()
+    if arguments.study is not None:
+        check_study(arguments.study)
+        return
     if arguments.budget is not None:
         cost_probe.BUDGET_S, cost_probe.DEADLINE_S = arguments.budget, 3 * arguments.budget
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
@@ -101,26 +145,21 @@ def main() -> None:
             seconds = {key: both[clock] for key, both in spent.items()}
             measured = totals(plan.jobs, seconds)
             before = predicted(plan.jobs, probe.rates, sizes_of(cohort, None, probe.slices))
-            half = {job.key: seconds[job.key] for kind in kinds for job in _every_second(plan.jobs, kind)}
-            after = predicted(plan.jobs, ledger_rates(plan.jobs, ledger, half, sizes), sizes)
+            other = other_half(plan, ledger, seconds, sizes)
             waited = f"{probe.busy:.1f} times the processor's while probing"
             print(f"\n{name} seconds, one worker, one thread; the wall's clock ran {waited}\n")
-            print("| kind | jobs | measured, s | probe / measured | half of the jobs / measured |")
+            print("| kind | jobs | measured, s | probe / measured | other half, predicted / measured |")
             print("|---|---:|---:|---:|---:|")
-            rows = {kind: (before[kind], after[kind]) for kind in measured}
-            for kind, (probed, halved) in rows.items():
-                ratio = [value / measured[kind] for value in (probed, halved)]
-                count = plan.counts()[kind]
-                print(f"| {kind} | {count} | {measured[kind]:.2f} | {ratio[0]:.2f} | {ratio[1]:.2f} |")
+            for kind, spent_s in measured.items():
+                _, half_s, predicted_s = other.get(kind, (0, math.nan, math.nan))
+                count, ratio = plan.counts()[kind], before[kind] / spent_s
+                print(f"| {kind} | {count} | {spent_s:.2f} | {ratio:.2f} | {predicted_s / half_s:.2f} |")
             in_all = sum(measured.values())
-            sums = [sum(column) / in_all for column in zip(*rows.values(), strict=True)]
+            rest = [sum(column) for column in list(zip(*other.values(), strict=True))[1:]]
+            sums = [sum(before.values()) / in_all, rest[1] / rest[0]]
             print(f"| all | {len(plan.jobs)} | {in_all:.2f} | {sums[0]:.2f} | {sums[1]:.2f} |")
             two = makespan(plan.jobs, seconds, 2)
             print(f"\ntwo workers would take {two:.1f} s: {in_all / two:.2f} times as fast")
-
-
-def _every_second(jobs: list[Job], kind: str) -> list[Job]:
-    return [job for job in jobs if job.kind == kind][::2]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from labelgan.study.cost_probe import Probe
 from labelgan.study.cost_rates import Rate
 from labelgan.study.cost_work import recipe, work
 from labelgan.study.ledger import Job, Ledger
-from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
 from labelgan.study.scheduler import JobGraph
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
@@ -26,6 +26,7 @@ RATES = {
     PREPARE: {"": Rate(0, 2)},
     GENERATOR: {"": Rate(4, 1, fixed_bytes=50, passing_bytes=7)},
     SAMPLE: {"": Rate(0, 0.5, unit_bytes=2)},
+    AUDIT: {"": Rate(9, 0)},
     MEMBER: {"": Rate(1, 2)},
     PREDICT: {"": Rate(1, 0.1)},
     SCORE: {"": Rate(0, 3)},
@@ -85,7 +86,15 @@ def test_an_estimate_adds_up():
     made = estimate(PLAN.jobs, RATES, SIZES, workers=1, start_s=2)
     by_kind = {kind.kind: kind for kind in made.kinds}
     # 4 folds × (6 generator steps, 8 samples; 2 arms × (2 members of 6 steps, a case of 10 slices, a voxel))
-    expected = {PREPARE: 8, GENERATOR: 40, SAMPLE: 16, MEMBER: 4 * 4 * 13, PREDICT: 4 * 2 * 3, SCORE: 4 * 2 * 3}
+    expected = {
+        PREPARE: 8,
+        GENERATOR: 40,
+        SAMPLE: 16,
+        AUDIT: 36,
+        MEMBER: 4 * 4 * 13,
+        PREDICT: 4 * 2 * 3,
+        SCORE: 4 * 2 * 3,
+    }
     assert {kind: known.seconds for kind, known in by_kind.items()} == pytest.approx(expected)
     assert made.wall_s == pytest.approx(sum(expected.values()) + 2)
     assert made.core_hours == pytest.approx(sum(expected.values()) / 3600)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from labelgan.study import cost_timing
 from labelgan.study.cohort import know_cohort
 from labelgan.study.cost_measure import SAMPLES, Measurer
 from labelgan.study.cost_probe import Probe, request_of
 from labelgan.study.cost_work import recipe
-from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
+from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
 from tiny import tiny_study_config
 
 CONFIG = tiny_study_config('arms=["real", "classical+copypaste", "classical+shuffled"]', "samples=40")
@@ -17,7 +18,7 @@ def known(phantom_cohort, tmp_path_factory):
     return know_cohort(phantom_cohort, tmp_path_factory.mktemp("known") / "cohort.json")
 
 
-def lines_of(known, config, folder, kinds=None, budget_s=60.0, **changes):
+def lines_of(known, config, folder, kinds=None, budget_s=0.0, **changes):
     plan = plan_study(config, known)
     wanted = set(plan.counts()) if kinds is None else kinds
     request = request_of(plan.jobs, wanted, config, known, None, "cpu", folder) | {"budget_s": budget_s}
@@ -25,13 +26,14 @@ def lines_of(known, config, folder, kinds=None, budget_s=60.0, **changes):
 
 
 @pytest.mark.slow
-def test_every_kind_of_a_study_is_measured(known, phantom_store, tmp_path):
-    plan, lines = lines_of(known, CONFIG, tmp_path)
+def test_every_kind_of_a_study_is_measured(known, phantom_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(cost_timing, "MOST_STEPS", 3)
+    plan, lines = lines_of(known, CONFIG, tmp_path, budget_s=1e6)  # however slow this machine is
     probe = Probe()
     for line in lines:
         probe.add(line)
     assert probe.failed == {}
-    assert set(probe.rates) == {PREPARE, GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE}
+    assert set(probe.rates) == {PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE}
     for job in plan.jobs:
         rate = probe.rates[job.kind]["" if job.kind == SAMPLE else recipe(job)]
         assert rate.unit_s > 0
@@ -53,7 +55,8 @@ def test_every_kind_of_a_study_is_measured(known, phantom_store, tmp_path):
 def test_without_time_the_rest_is_still_measured_on_single_slices(known, tmp_path):
     _, lines = lines_of(known, CONFIG, tmp_path, budget_s=0.0)
     made = {line["kind"]: line for line in lines if "kind" in line}
-    assert set(made) == {PREPARE, GENERATOR, SAMPLE, MEMBER, PREDICT, SCORE}
+    assert set(made) == {PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE}
+    assert "no time" in made[AUDIT]["failed"]
     assert made[GENERATOR]["batch"] == 1
     assert made[SAMPLE]["unit"][0] > 0  # drawn from first weights
     assert not (tmp_path / "samples").exists()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelgan.study.cost_rates import Rate, finished, fit, ledger_rates, median_rate
@@ -13,6 +13,7 @@ from labelgan.study.plan import SAMPLE, SCORE
 SIZES = Sizes({"data": {"a": 100, "b": 400}}, {"data": {"a": 1.0, "b": 4.0}}, {"A": ("a",), "B": ("b",)})
 
 
+@settings(deadline=None)
 @given(st.floats(0, 50), st.floats(1e-3, 10), st.lists(st.floats(1, 1000), min_size=5, max_size=30, unique=True))
 def test_a_line_is_found_again(fixed, rate, amounts):
     work = np.array([*amounts, 2 * max(amounts)])

@@ -4,7 +4,7 @@ import pytest
 
 from labelgan.study.cost_work import UNITS, Sizes, recipe, work
 from labelgan.study.ledger import Job
-from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
 
@@ -21,6 +21,8 @@ def job(kind: str, inputs: dict[str, Job] | None = None, **params) -> Job:
     return Job(kind, "", params, inputs or {})
 
 
+AUDITED = {"data": {"max_slices": 30, "max_held_out": 4}}
+DRAWN = {"samples": job(SAMPLE, num=12)}
 MEMBERS = {f"member-{number}": job(MEMBER, seed=number) for number in range(3)}
 
 
@@ -33,6 +35,7 @@ MEMBERS = {f"member-{number}": job(MEMBER, seed=number) for number in range(3)}
         (job(MEMBER, config={"train": {**TRAIN, "steps": 9}}, train=["a"]), 9),
         (job(MEMBER, config={"train": TRAIN}, train=["a", "b"]), 3 * 45 / 4),
         (job(MEMBER, config={"train": {**TRAIN, "batch_size": 90}}, train=["b"]), 3),  # a step an epoch at least
+        (job(AUDIT, DRAWN, config=AUDITED, train=["a"], held_out=["b"]), 12 + 30 + 4),
         (job(PREDICT, MEMBERS, cohort="data", cases={"a2": {}, "b1": {}}), 3 * 35),
         (job(SCORE, cohort="data", cases={"a2": {}, "b1": {}}), 3500),
         (job(CHOOSE), 1),

@@ -6,6 +6,7 @@ file has changed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,19 +61,28 @@ class KnownCohort:
     @property
     def patients(self) -> tuple[str, ...]:
         """Patient ids in order of first appearance."""
-        return tuple(dict.fromkeys(case.patient for case in self.cases))
+        return tuple(self._by_patient)
+
+    @functools.cached_property
+    def _by_patient(self) -> dict[str, list[KnownCase]]:
+        # Looking through all cases for every patient would take minutes where there are 10,000.
+        cases: dict[str, list[KnownCase]] = {}
+        for case in self.cases:
+            cases.setdefault(case.patient, []).append(case)
+        return cases
 
     def of(self, patients: frozenset[str] | set[str] | tuple[str, ...]) -> tuple[KnownCase, ...]:
         """The cases of some patients, in the cohort's order."""
-        return tuple(case for case in self.cases if case.patient in patients)
+        wanted = frozenset(patients)
+        return tuple(case for case in self.cases if case.patient in wanted)
 
     def load_ml(self, patient: str) -> float:
         """Mean lesion volume over a patient's cases, mL."""
-        return float(np.mean([case.lesion_ml for case in self.cases if case.patient == patient]))
+        return float(np.mean([case.lesion_ml for case in self._by_patient[patient]]))
 
     def site(self, patient: str) -> str:
         """A patient's site; empty where the layout tells none."""
-        return next(case.site or "" for case in self.cases if case.patient == patient)
+        return self._by_patient[patient][0].site or ""
 
     def fingerprint(self) -> dict[str, dict[str, str]]:
         """Case id to file to SHA-256: what results depend on, wherever the folder lies."""

@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from labelgan.config import PrepareConfig
+from labelgan.config_audit import AuditConfig
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.data.case import Case, ImageRef
 from labelgan.data.store import SliceStore
 from labelgan.errors import LabelganError
 from labelgan.study.cost_timing import Marks, Report, Timed, folder_bytes, now, time_training
-from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 
+AUDIT_STEPS = 4  # of the encoder of an audit that is timed, besides one
 SAMPLES = 16  # drawn: two blocks of `gan.sample`, the second of them timed
 MOST_HEADERS = 400  # read to count slices; further cases are taken for their mean
 # Slices that a short training of a generator draws besides its steps: 32 watched ones, at its last step and its end.
@@ -65,6 +67,7 @@ class Measurer:
             (SAMPLE, self._sample),
             (PREDICT, self._predict),
             (MEMBER, self._members),
+            (AUDIT, self._audits),
         ):
             if kind in wanted:
                 try:
@@ -82,6 +85,7 @@ class Measurer:
         self.read_s = now() - began
         chosen = set(self.request["cases"])
         self.cases = [case for case in cohort.cases if case.id in chosen]
+        self.held_out = [self.cases[-1].patient]  # from generators, so that their slices can be audited
         config = PrepareConfig.build(self.request["prepare"])
         others = [case.id for case in cohort.cases if case.id not in chosen]
         began = now()
@@ -130,7 +134,7 @@ class Measurer:
 
         def train(folder: Path, batch: int, steps: int | None, report: Report) -> None:
             changed = [f"train.batch_size={batch}", *([] if steps is None else [f"train.steps={steps}"])]
-            train_generator(store, folder, config.with_settings(changed), report=report)
+            train_generator(store, folder, config.with_settings(changed), exclude=self.held_out, report=report)
 
         # The gradient penalty of some games comes at every K-th critic step.
         every, turns = config.objective.penalty_every, config.objective.critic_steps
@@ -209,6 +213,30 @@ class Measurer:
             if samples is not None:
                 line["fixed"] = (np.array(line["fixed"]) + read * max(0, given["samples"] - SAMPLES)).tolist()
             yield line
+
+    def _audits(self, store: SliceStore) -> Iterator[Line]:
+        """Times an audit of the drawn slices: a step of its encoder, and everything else by the slice."""
+        from labelgan.audit.run import run_audit
+
+        if self.drawn is None:
+            yield {"kind": AUDIT, "failed": "there was no time to draw the slices that it needs"}
+            return
+        for number, (recipe, given) in enumerate(self.request["audits"].items()):
+            config = AuditConfig.build(given).with_settings([f"data.device={self.request['device']}"])
+            spent = []
+            for steps in (1, 1 + AUDIT_STEPS):
+                began = now()
+                changed = config.with_settings([f"encoder.steps={steps}"])
+                run_audit(self.drawn, store, self.held_out, self.folder / f"audit-{number}-{steps}", changed)
+                spent.append(now() - began)
+            step = ((spent[1] - spent[0]) / AUDIT_STEPS).clip(0)
+            yield {
+                "kind": AUDIT,
+                "recipe": recipe,
+                "fixed": (step * config.encoder.steps).tolist(),
+                "unit": ((spent[1] - step * (1 + AUDIT_STEPS)).clip(0) / (SAMPLES + len(store))).tolist(),
+                "fixed_bytes": folder_bytes(self.folder / f"audit-{number}-1"),
+            }
 
     def _read_synthetic(self, store: SliceStore) -> np.ndarray:
         """Time of reading one synthetic slice."""

@@ -20,7 +20,7 @@ from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.cost_rates import Rate
 from labelgan.study.cost_work import recipe
 from labelgan.study.ledger import Job
-from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, SAMPLE
+from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, SAMPLE
 
 BUDGET_S = 16.0  # of measuring, after the child's imports
 DEADLINE_S = 27.0  # from its start, when it is killed
@@ -93,12 +93,14 @@ def request_of(
     folder: Path,
 ) -> dict[str, Any]:
     """Says what is to be measured for these jobs: every kind once, with every recipe that it comes in."""
-    generators, members, predictions = {}, {}, {}
+    generators, members, predictions, audits = {}, {}, {}, {}
     settings: dict[str, Any] = config.segmenter.model_dump(mode="json")
     for job in jobs:
         name = recipe(job)
         if job.kind == GENERATOR:
             generators.setdefault(name, job.params["config"])
+        elif job.kind == AUDIT:
+            audits.setdefault(name, job.params["config"])
         elif job.kind == MEMBER and name not in members:
             drawn = job.inputs["samples"].params["num"] if "samples" in job.inputs else 0
             members[name] = {"config": {**settings, **job.params["config"]}, "samples": drawn}
@@ -108,6 +110,8 @@ def request_of(
                 "networks": len(job.inputs),
             }
     wanted = set(kinds)
+    if AUDIT in wanted:
+        wanted.add(SAMPLE)
     if SAMPLE in wanted and generators:
         wanted.add(GENERATOR)  # it draws from the one that was timed
     return {
@@ -119,6 +123,7 @@ def request_of(
         "prepare": config.prepare.model_dump(mode="json"),
         "kinds": sorted(wanted),
         "generators": generators,
+        "audits": audits,
         "members": members,
         "predictions": predictions,
         "device": device,

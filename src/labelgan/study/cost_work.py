@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelgan.study.ledger import Job
-from labelgan.study.plan import CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 
 # What a kind's work is counted in.
 UNITS: dict[str, str] = {
     PREPARE: "voxel",
     GENERATOR: "step",
     SAMPLE: "slice",
+    AUDIT: "slice",
     MEMBER: "step",
     PREDICT: "slice and network",
     SCORE: "voxel",
@@ -59,6 +60,8 @@ def work(job: Job, sizes: Sizes) -> float:
         return params["config"]["train"]["steps"]
     if job.kind == SAMPLE:
         return params["num"]
+    if job.kind == AUDIT:
+        return _audited(job, sizes)
     if job.kind == MEMBER:
         return _member_steps(params["config"]["train"], sizes.slices_of(params["train"]))
     if job.kind == PREDICT:
@@ -68,6 +71,13 @@ def work(job: Job, sizes: Sizes) -> float:
         voxels = sizes.voxels[params["cohort"]]
         return sum(voxels[case] for case in params["cases"])
     return 1.0
+
+
+def _audited(job: Job, sizes: Sizes) -> float:
+    data = job.params["config"]["data"]
+    drawn = job.inputs["samples"].params["num"]
+    trained, held_out = (sizes.slices_of(job.params[part]) for part in ("train", "held_out"))
+    return min(drawn, data["max_slices"]) + min(trained, data["max_slices"]) + min(held_out, data["max_held_out"])
 
 
 def _member_steps(train: Mapping[str, Any], slices: float) -> float:
@@ -84,6 +94,8 @@ def recipe(job: Job) -> str:
         return _text(_unseeded(params["config"]))
     if job.kind == MEMBER:
         return _text({"config": _unseeded(params["config"]), "synthetic": "samples" in job.inputs})
+    if job.kind == AUDIT:
+        return _text(params["config"])
     if job.kind == PREDICT:
         return _text({"predict": params["predict"], "networks": len(job.inputs)})
     return ""

@@ -90,6 +90,7 @@ def test_every_query_is_answered_alone_and_the_same_twice(monkeypatch):
     found = find_nearest(queries, base, report=lambda now, of: done.append((now, of)))
     assert done == [(number + 1, 9) for number in range(9)]
     monkeypatch.setattr("labelgan.audit.nearest._BLOCK", 4)
+    monkeypatch.setattr("labelgan.audit.nearest._PIECE", 3)
     again = find_nearest(queries, base)
     alone = find_nearest(queries[5:6], base)
     for name in ("row", "distance", "flip", "shift", "part_row", "part_distance"):
@@ -121,3 +122,11 @@ def test_a_channel_that_is_flat_in_the_base_slice_does_not_count():
     assert found.row.tolist() == [0, 1, 2]
     assert found.distance.max() < 1e-3
     assert find_nearest(patterns_of(base[:3]), patterns_of(heads(10))).distance.min() > 0.4
+
+
+def test_looking_at_whole_slices_alone_finds_the_same_whole_slices():
+    base = heads(30)
+    queries = patterns_of(np.roll(base[5:15, ..., ::-1], (1, -2), (2, 3)))
+    whole = find_nearest(queries, patterns_of(base), whole_only=True)
+    assert whole.row.tolist() == list(range(5, 15))
+    assert np.array_equal(whole.distance, find_nearest(queries, patterns_of(base)).distance)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelgan.audit.nearest import find_nearest
 from labelgan.audit.neighbours import Comparable, Neighbours, Report, Space, neighbours
 
 FALSE_RATE = 0.01
@@ -268,9 +269,12 @@ def _closest(near: Closeness, found: Neighbours, patients: np.ndarray, most: int
 def _authenticity(found: list[Neighbours], train: Comparable, report: Report | None) -> list[float | None]:
     """Share of slices no nearer to their nearest training slice than the latter is to any other patient."""
     hit = np.unique(np.concatenate([entry.rows["whole"] for entry in found]))
-    others = neighbours(train.select(hit), train, apart=True, title="training slices", report=report)
+    assert train.patients is not None
+    patterns = train.patterns_NCHW
+    progress = None if report is None else lambda done, total: report("training slices", done, total)
+    groups = train.patients[hit], train.patients
     own = np.full(len(train), np.inf)
-    own[hit] = others.distances["whole"]
+    own[hit] = find_nearest(patterns[hit], patterns, *groups, report=progress, whole_only=True).distance
     if not np.isfinite(own[hit]).all():
         return [None] * len(found)
     return [float((entry.distances["whole"] >= own[entry.rows["whole"]]).mean()) for entry in found]

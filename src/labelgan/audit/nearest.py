@@ -23,6 +23,7 @@ MAX_SHIFT = 4
 _GRID = 4  # an exact comparison is made in 4 × 4 blocks; a patch is 2 × 2 of them, so that patches overlap by half
 _BEST = 3  # of the 9 patches, the likest that count as a likeness of parts
 _BLOCK = 1024
+_PIECE = 256
 _COARSE_SHIFTS = list(product(range(-MAX_SHIFT // 2, MAX_SHIFT // 2 + 1), repeat=2))  # of halved patterns
 _FINALISTS = 2
 _FLAT = 1e-3  # a channel with less power than this in the base slice does not count
@@ -71,6 +72,8 @@ def find_nearest(
     query_groups: np.ndarray | None = None,
     base_groups: np.ndarray | None = None,
     report: Report | None = None,
+    *,
+    whole_only: bool = False,
 ) -> Nearest:
     """Finds the nearest base slice of every query.
 
@@ -80,10 +83,12 @@ def find_nearest(
         query_groups: (N,) patient of every query; with ``base_groups``, a query is not compared with its own patient.
         base_groups: (M,) patient of every base slice.
         report: called as (queries done, queries).
+        whole_only: look for candidates by the whole slice alone, which is faster; the likest parts are then those
+            among the slices that are alike as a whole.
     """
     assert queries_NCHW.shape[1:] == base_MCHW.shape[1:], (queries_NCHW.shape, base_MCHW.shape)
     own = _numbered(query_groups, base_groups)
-    candidates = _candidates(queries_NCHW, base_MCHW, own)
+    candidates = _candidates(queries_NCHW, base_MCHW, own, _COARSE_STAGES[: 1 if whole_only else None])
     count = len(queries_NCHW)
     found = Nearest(
         row=np.full(count, -1),
@@ -110,30 +115,53 @@ def _numbered(query_groups: np.ndarray | None, base_groups: np.ndarray | None) -
 
 
 def _candidates(
-    queries_NCHW: np.ndarray, base_MCHW: np.ndarray, own: tuple[np.ndarray, np.ndarray] | None
+    queries_NCHW: np.ndarray,
+    base_MCHW: np.ndarray,
+    own: tuple[np.ndarray, np.ndarray] | None,
+    stages: tuple[_Stage, ...] = _COARSE_STAGES,
 ) -> list[np.ndarray]:
     """For every query the base rows that may be nearest, whole or in part, in rising order."""
     count = len(queries_NCHW)
     chosen: list[list[np.ndarray]] = [[] for _ in range(count)]
-    for stage in _COARSE_STAGES:
+    for stage in stages:
         base = unit_vectors(halved(base_MCHW), stage.parts)
         axes = [_principal_axes(vectors_MK, stage.components) for vectors_MK in base]
         base = [vectors_MK @ axes_KP for vectors_MK, axes_KP in zip(base, axes, strict=True)]
+        most = min(stage.candidates, len(base_MCHW))
         for start in range(0, count, _BLOCK):
-            small = halved(queries_NCHW[start : start + _BLOCK])
-            likeness = np.full((len(base), len(small), len(base_MCHW)), -np.inf, np.float32)
-            for shift, turn in product(_COARSE_SHIFTS, (1, -1)):
-                moved = unit_vectors(np.roll(small[..., ::turn], shift, (2, 3)), stage.parts)
-                for part, vectors_NK in enumerate(moved):
-                    np.maximum(likeness[part], (vectors_NK @ axes[part]) @ base[part].T, out=likeness[part])
-            if own is not None:
-                likeness[:, own[0][start : start + _BLOCK, None] == own[1][None, :]] = -np.inf
-            most = min(stage.candidates, len(base_MCHW))
-            for part_NM in likeness:
-                top = np.argpartition(part_NM, -most, axis=1)[:, -most:]
+            moved = _moved_vectors(halved(queries_NCHW[start : start + _BLOCK]), stage.parts, axes)
+            for base_MP, moved_VNP in zip(base, moved, strict=True):
+                likeness_NM = _best_products(moved_VNP, base_MP)
+                if own is not None:
+                    likeness_NM[own[0][start : start + _BLOCK, None] == own[1][None, :]] = -np.inf
+                top = np.argpartition(likeness_NM, -most, axis=1)[:, -most:]
                 for number, rows in enumerate(top):
-                    chosen[start + number].append(rows[np.isfinite(part_NM[number, rows])])
+                    chosen[start + number].append(rows[np.isfinite(likeness_NM[number, rows])])
     return [np.unique(np.concatenate(rows)) for rows in chosen]
+
+
+def _moved_vectors(halved_NCHW: np.ndarray, parts: int, axes: list[np.ndarray]) -> list[np.ndarray]:
+    """For every part (V, N, P): the principal components at all V shifts, turned and not."""
+    moved = []
+    for shift, turn in product(_COARSE_SHIFTS, (1, -1)):
+        vectors = unit_vectors(np.roll(halved_NCHW[..., ::turn], shift, (2, 3)), parts)
+        moved.append([vectors_NK @ axes_KP for vectors_NK, axes_KP in zip(vectors, axes, strict=True)])
+    return [np.stack(part) for part in zip(*moved, strict=True)]
+
+
+def _best_products(moved_VNP: np.ndarray, base_MP: np.ndarray) -> np.ndarray:
+    """(N, M) the greatest product over V, in pieces that stay in the processor's cache."""
+    best_NM = np.empty((moved_VNP.shape[1], len(base_MP)), np.float32)
+    for row in range(0, best_NM.shape[0], _PIECE):
+        for column in range(0, len(base_MP), _PIECE):
+            base_PM = np.ascontiguousarray(base_MP[column : column + _PIECE].T)
+            piece = moved_VNP[0, row : row + _PIECE] @ base_PM
+            product_NM = np.empty_like(piece)
+            for moved_NP in moved_VNP[1:, row : row + _PIECE]:
+                np.matmul(moved_NP, base_PM, out=product_NM)
+                np.maximum(piece, product_NM, out=piece)
+            best_NM[row : row + _PIECE, column : column + _PIECE] = piece
+    return best_NM
 
 
 def _principal_axes(vectors_MK: np.ndarray, components: int) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 from labelgan.audit.copies import CERTAIN, PRIVACY_NOTE, CopyAudit, audit_copies
 from labelgan.audit.findings import Finding
 from labelgan.audit.membership import MembershipAttack, attack
-from labelgan.audit.neighbours import Comparable, neighbours
+from labelgan.audit.nearest import find_nearest
+from labelgan.audit.neighbours import Comparable
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
@@ -119,10 +120,11 @@ def _membership(sets: dict[str, Comparable], config: AuditConfig) -> Finding:
     for name in ("train", "held_out"):
         rows = _drawn(len(sets[name]), most, seed, name)
         part = sets[name].select(rows)
-        scores[name] = -neighbours(part, sets["samples"]).distances["whole"]
+        found = find_nearest(part.patterns_NCHW, sets["samples"].patterns_NCHW, whole_only=True)
+        scores[name] = -found.distance
         patients[name] = part.patients
-    found = attack(scores["train"], patients["train"], scores["held_out"], patients["held_out"], seed=seed)
-    return _attack_finding("membership.nearest_sample", "AUC of membership inference by the nearest sample", found)
+    result = attack(scores["train"], patients["train"], scores["held_out"], patients["held_out"], seed=seed)
+    return _attack_finding("membership.nearest_sample", "AUC of membership inference by the nearest sample", result)
 
 
 def _drawn(count: int, most: int, seed: int, name: str) -> np.ndarray:

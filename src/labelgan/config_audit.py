@@ -39,6 +39,9 @@ class AuditEncoderConfig(Config):
 class FidelityConfig(Config):
     """Distances between sets of slices, their sizes, and what spoils real slices for the bad anchor."""
 
+    max_compared: int = Field(
+        default=2_000, ge=10, description="most samples, and held-out slices, in distances to the training slices"
+    )
     max_points: int = Field(
         default=2_000, ge=10, description="most slices a side in optimal transport, which is slow; a seeded draw"
     )

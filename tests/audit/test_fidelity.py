@@ -134,6 +134,17 @@ def test_twice_gives_the_same_and_batches_do_not_show(sets, monkeypatch):
 def test_compared_sets_have_one_size(sets):
     train, held_out = sets
     cut = ComparedSets.of(AuditData(held_out.select(slice(0, 12)), train, held_out), CONFIG)
-    assert {len(part) for part in cut.compared.values()} == {12}
-    assert len(cut.train) == len(train)
-    assert list(cut.compared) == ["samples", "held_out", "noisy", "blurred", "repeated"]
+    compared = dict(cut.compared())
+    assert {len(part) for part in compared.values()} == {12}
+    assert list(compared) == ["samples", "held_out", *SPOILINGS]
+    assert cut.train is train
+    small = ComparedSets.of(AuditData(held_out, *sets), CONFIG.with_settings(["fidelity.max_compared=20"]))
+    assert (len(small.samples), len(small.held_out), len(small.train)) == (20, 20, len(train))
+
+
+def test_lesion_sets_hold_lesions_alone(sets):
+    train, held_out = sets
+    cut = ComparedSets.of(AuditData(held_out, train, held_out), CONFIG, lesion_only=True)
+    assert cut.train.lesion_NHW.any(axis=(1, 2)).all()
+    assert len(cut.train) == train.lesion_NHW.any(axis=(1, 2)).sum()
+    assert len(cut.samples) == len(cut.held_out)

@@ -6,14 +6,14 @@ depend on it: the samples, held-out slices (the good anchor) and the same held-o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from labelgan.audit.anchors import blurred, noisy, repeated
 from labelgan.audit.distances import kernel_distance, kth_neighbour, manifold_overlap, wasserstein_1
-from labelgan.audit.features import Standardised, coarse_images, coarse_masks, lesion_masks, unit_images, with_lesion
+from labelgan.audit.features import Standardised, coarse_images, coarse_masks, lesion_masks, unit_images
 from labelgan.audit.findings import Better, Finding
 from labelgan.audit.pyramid import pyramid_patches, sliced_wasserstein, standardise_patches
 from labelgan.audit.slices import AuditData, AuditSlices
@@ -33,38 +33,46 @@ TELLING = 1.5
 
 @dataclass(frozen=True, eq=False)
 class ComparedSets:
-    """What is measured against `train`: sets of equal size, the last three spoilt held-out slices."""
+    """What is measured against `train`: samples and held-out slices, of equal number, and the latter spoilt."""
 
     train: AuditSlices
     samples: AuditSlices
     held_out: AuditSlices
-    noisy: AuditSlices
-    blurred: AuditSlices
-    repeated: AuditSlices
+    config: AuditConfig
 
     @classmethod
     def of(cls, data: AuditData, config: AuditConfig, lesion_only: bool = False) -> ComparedSets:
-        """Cuts samples and held-out slices down to one number by a seeded draw, and spoils the latter."""
-        seed = config.data.seed
-        sets = [data.samples, data.held_out, data.train]
-        samples, held_out, train = map(with_lesion, sets) if lesion_only else sets
-        count = min(len(samples), len(held_out))
-        held_out = held_out.subset(count, seed, "compared", "held-out")
-        samples = samples.subset(count, seed, "compared", "samples")
-        if not count:
-            return cls(train, samples, held_out, held_out, held_out, held_out)
-        spoilt = noisy(held_out, config.fidelity, seed), blurred(held_out, config.fidelity), repeated(held_out, seed)
-        return cls(train, samples, held_out, *spoilt)
+        """Cuts samples and held-out slices down to one number by seeded draws."""
+        most, seed = config.fidelity.max_compared, config.data.seed
+        sets = {"samples": data.samples, "held-out": data.held_out, "train": data.train}
+        rows = {
+            name: np.flatnonzero(part.lesion_NHW.any(axis=(1, 2))) if lesion_only else np.arange(len(part))
+            for name, part in sets.items()
+        }
+        count = min(len(rows["samples"]), len(rows["held-out"]), most)
+        limits = {"samples": count, "held-out": count, "train": most if lesion_only else len(data.train)}
+        cut = {name: _cut(part, rows[name], limits[name], seed, name) for name, part in sets.items()}
+        return cls(cut["train"], cut["samples"], cut["held-out"], config)
 
-    @property
-    def compared(self) -> dict[str, AuditSlices]:
-        """The sets by name, samples first."""
-        return {name: getattr(self, name) for name in ("samples", "held_out", *SPOILINGS)}
+    def compared(self) -> Iterator[tuple[str, AuditSlices]]:
+        """Gives the sets by name, samples first; spoilt ones are made as they are asked for, to spare memory."""
+        settings, seed = self.config.fidelity, self.config.data.seed
+        yield "samples", self.samples
+        yield "held_out", self.held_out
+        yield "noisy", noisy(self.held_out, settings, seed)
+        yield "blurred", blurred(self.held_out, settings)
+        yield "repeated", repeated(self.held_out, seed)
 
     @property
     def enough(self) -> bool:
         """Whether there is anything to measure."""
         return min(len(self.samples), len(self.held_out), len(self.train)) >= FEWEST
+
+
+def _cut(slices: AuditSlices, rows: np.ndarray, most: int, seed: int, name: str) -> AuditSlices:
+    if len(rows) > most:
+        rows = np.sort(generator_for(seed, "compared", name).permutation(rows)[:most])
+    return slices if len(rows) == len(slices) else slices.select(rows)
 
 
 @dataclass(frozen=True)
@@ -121,29 +129,30 @@ def fidelity(data: AuditData, config: AuditConfig) -> list[Finding]:
         pyramids; for all three Wasserstein-1, kernel distance, precision, recall, density and coverage.
     """
     side = config.fidelity.raw_side
-    everything, lesions = ComparedSets.of(data, config), ComparedSets.of(data, config, lesion_only=True)
     images, masks, pairs = "images", "masks that are not empty", "images with masks, by the encoder"
-    found = [_spectra("image", images, everything)]
-    found += [_pyramids("image", images, everything, config), _pyramids("mask", masks, lesions, config)]
-    found += _distances("image", images, everything, lambda part: coarse_images(part, side), config)
-    found += _distances("mask", masks, lesions, lambda part: coarse_masks(part, side), config)
+    everything = ComparedSets.of(data, config)
+    found = [_spectra("image", images, everything), _pyramids("image", images, everything)]
+    found += _distances("image", images, everything, lambda part: coarse_images(part, side))
     if data.encoder is not None:
-        found += _distances("pair", pairs, everything, data.encoder, config, data.features("train"))
-    return found
+        found += _distances("pair", pairs, everything, data.encoder, data.features("train"))
+    del everything
+    lesions = ComparedSets.of(data, config, lesion_only=True)
+    found.append(_pyramids("mask", masks, lesions))
+    return found + _distances("mask", masks, lesions, lambda part: coarse_masks(part, side))
 
 
 def _spectra(space: str, words: str, sets: ComparedSets) -> Finding:
     if not sets.enough:
         return SPECTRUM.finding(space, words, None)
     reference = mean_power(sets.train)
-    values = {name: spectral_distance(mean_power(part), reference) for name, part in sets.compared.items()}
+    values = {name: spectral_distance(mean_power(part), reference) for name, part in sets.compared()}
     return SPECTRUM.finding(space, words, values, slices=len(sets.samples))
 
 
-def _pyramids(space: str, words: str, sets: ComparedSets, config: AuditConfig) -> Finding:
+def _pyramids(space: str, words: str, sets: ComparedSets) -> Finding:
     if not sets.enough:
         return SWD.finding(space, words, None)
-    settings, seed = config.fidelity, config.data.seed
+    settings, seed = sets.config.fidelity, sets.config.data.seed
     channels = unit_images if space == "image" else lesion_masks
 
     def patches(part: AuditSlices, *names: str) -> list[np.ndarray]:
@@ -164,7 +173,7 @@ def _pyramids(space: str, words: str, sets: ComparedSets, config: AuditConfig) -
             )
             for found, real in zip(patches(part), reference, strict=True)
         ]
-        for name, part in sets.compared.items()
+        for name, part in sets.compared()
     }
     values = {name: float(np.mean(values)) for name, values in levels.items()}
     return SWD.finding(space, words, values, levels_from_fine_to_coarse=levels, slices=len(sets.samples))
@@ -175,12 +184,11 @@ def _distances(
     words: str,
     sets: ComparedSets,
     encode: Callable[[AuditSlices], np.ndarray],
-    config: AuditConfig,
     train_NK: np.ndarray | None = None,
 ) -> list[Finding]:
     if not sets.enough:
         return [figure.finding(space, words, None) for figure in (W1, KID, *MANIFOLDS)]
-    settings, seed = config.fidelity, config.data.seed
+    settings, seed = sets.config.fidelity, sets.config.data.seed
     train_NK = encode(sets.train) if train_NK is None else train_NK
     scale = Standardised(train_NK, each=space == "pair")
     real_NK = scale(train_NK)
@@ -189,7 +197,7 @@ def _distances(
     few_NK = _drawn(real_NK, settings.max_points, seed)
     w1, kid, kid_sd = {}, {}, {}
     overlaps: dict[str, dict[str, float]] = {figure.name: {} for figure in MANIFOLDS}
-    for name, part in sets.compared.items():
+    for name, part in sets.compared():
         features_NK = scale(encode(part))
         w1[name] = wasserstein_1(_drawn(features_NK, settings.max_points, seed), few_NK)
         kernel = kernel_distance(

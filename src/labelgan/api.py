@@ -193,16 +193,37 @@ def sample(
     keep_best: float = 1.0,
     device: str = "auto",
     force: bool = False,
+    audited: str | Path | None = None,
     report: Report | None = None,
 ) -> Path:
-    """Writes labelled synthetic slices as a cohort that `check` accepts; see `gan.sample.sample_cohort`."""
+    """Writes labelled synthetic slices as a cohort that `check` accepts; see `gan.sample.sample_cohort`.
+
+    Args:
+        run: run folder of a finished generator, or ``"phantom"``.
+        out: new folder of the cohort.
+        num: how many slices.
+        format: key of ``data.export.EXPORTERS``.
+        seed: of z.
+        keep_best: of every 1/fraction slices, keep the one that the critic likes best.
+        device: where to sample.
+        force: sample a collapsed generator all the same.
+        audited: slice store with the generator's training patients: copies of them, masks that do not fit and other
+            offending slices are left out, and counted in the manifest; see `api_audit.sample_judge`.
+        report: called after every sample.
+    """
     from labelgan.gan.sample import sample_cohort
 
     if run == PHANTOM_GENERATOR:
         run = phantom_generator()
+    judge = None
+    if audited is not None:
+        from labelgan.api_audit import sample_judge
+
+        judge = sample_judge(run, audited)
     return sample_cohort(
-        run, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force, report=report
-    )
+        run, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force, judge=judge,
+        report=report,
+    )  # fmt: skip
 
 
 def segment_train(

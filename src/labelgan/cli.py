@@ -210,6 +210,13 @@ def sample(
     ] = 1.0,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Sample a collapsed generator all the same.")] = False,
+    audited: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STORE",
+            help="Leave out copies of the training patients in this store, masks that do not fit, empty images.",
+        ),
+    ] = None,
 ) -> None:
     """Write labelled synthetic slices as a cohort that `check` accepts."""
     from labelgan import api
@@ -218,9 +225,16 @@ def sample(
     source = str(run) if str(run) == api.PHANTOM_GENERATOR and not run.exists() else run
     with Progress("sample", "slice") as progress:
         api.sample(
-            source, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force, report=progress
-        )
+            source, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force,
+            audited=audited, report=progress,
+        )  # fmt: skip
     typer.echo(f"{num} synthetic slices in {out}")
+    if audited is not None:
+        from labelgan.files import read_json
+
+        dropped = read_json(out / "manifest.json")["audited"]["dropped"]
+        told = ", ".join(f"{reason}: {count}" for reason, count in dropped.items())
+        say(f"left out: {told or 'none'}")
 
 
 @app.command()

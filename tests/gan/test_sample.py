@@ -282,3 +282,36 @@ def test_formats_that_cannot_hold_the_channels_say_so(tiny_run, tmp_path):
             sample_cohort(run, tmp_path / name, 1, format=name, device="cpu")
     sample_cohort(run, tmp_path / "nnunet", 1, format="nnunet", device="cpu")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nnunet", "run"]
+
+
+# Samples that a judge leaves out
+
+
+def without_the_third(images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> list[str]:
+    """Drops the third sample that it ever sees."""
+    reasons = [""] * len(images_NCHW)
+    reasons[2] = "third"
+    return reasons
+
+
+def test_a_judge_leaves_out_samples_and_others_take_their_place(tiny_run, tmp_path):
+    out = sample_cohort(tiny_run, tmp_path / "kept", NUM, format="npz", seed=3, judge=without_the_third)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [entry["index"] for entry in manifest["samples"]] == [0, 1, 3, 4, 5]
+    assert manifest["audited"] == {"kept": NUM, "dropped": {"third": 1}}
+
+
+def test_a_judge_who_keeps_all_changes_nothing(tiny_run, cohorts, tmp_path):
+    out = sample_cohort(
+        tiny_run, tmp_path / "all", NUM, format="npz", seed=3, judge=lambda images, masks: [""] * len(images)
+    )
+    plain, judged = folder_bytes(cohorts["npz"]), folder_bytes(out)
+    assert {name: plain[name] for name in plain if name != "manifest.json"} == {
+        name: judged[name] for name in judged if name != "manifest.json"
+    }
+
+
+def test_a_judge_who_keeps_none_is_given_up_on(tiny_run, tmp_path):
+    with pytest.raises(RefusedError, match=r"of 64 samples the audit keeps 0, 2 are wanted \(bad: 64\)"):
+        sample_cohort(tiny_run, tmp_path / "none", 2, judge=lambda images, masks: ["bad"] * len(images))
+    assert not (tmp_path / "none").exists()

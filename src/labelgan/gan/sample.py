@@ -8,7 +8,8 @@ many slices it is given at once.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,11 @@ from labelgan.gan.trainer import build_networks
 from labelgan.provenance import provenance
 
 BLOCK = 8
+JUDGED = 64  # samples that a judge sees at a time
+MOST_TRIES = 20  # samples drawn for every one that is wanted, before a judge who likes none is given up on
+
+# Images (N, C, H, W) and masks (N, H, W) to one reason each, empty where the sample is kept.
+Judge = Callable[[np.ndarray, np.ndarray], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,7 @@ def sample_cohort(
     keep_best: float = 1.0,
     device: str = "auto",
     force: bool = False,
+    judge: Judge | None = None,
     report: Callable[[int, int, str], None] | None = None,
 ) -> Path:
     """Writes ``num`` labelled synthetic slices as a cohort, with a manifest that tells where each came from.
@@ -181,10 +188,12 @@ def sample_cohort(
         keep_best: see `Generator.iterate`.
         device: where to sample.
         force: sample a collapsed generator all the same.
+        judge: leaves out samples; more are drawn in their place, and the manifest counts them by reason.
         report: called after every sample with (done, in all, text).
 
     Raises:
-        ConfigError, DataError, CheckpointError, RefusedError: as their subjects tell.
+        ConfigError, DataError, CheckpointError, RefusedError: as their subjects tell; RefusedError too when the judge
+            keeps too few.
     """
     out = Path(out)
     if format not in EXPORTERS:
@@ -195,9 +204,11 @@ def sample_cohort(
         raise DataError(out, "exists and is not an empty folder; name another")
     generator = Generator.load(run, device=device, force=force)
     records: list[dict[str, Any]] = []
+    dropped: Counter[str] = Counter()
 
     def slices() -> Iterator[LabelledSlice]:
-        for number, samples in enumerate(generator.iterate(num, seed, keep_best=keep_best)):
+        kept = _kept(generator, num, seed, keep_best, judge, dropped)
+        for number, samples in enumerate(kept):
             identifier = f"syn{number:06d}"
             mask_HW = samples.masks_NHW[0]
             record = {"id": identifier, "seed": seed, "index": samples.indices[0], "lesion_voxels": int(mask_HW.sum())}
@@ -223,6 +234,7 @@ def sample_cohort(
                 "kind": "synthetic-slices",
                 "seed": seed,
                 "keep_best": keep_best,
+                **({} if judge is None else {"audited": {"kept": len(records), "dropped": dict(dropped)}}),
                 "intensity": manifest["intensity"],
                 "samples": records,
                 "generator": {
@@ -238,3 +250,31 @@ def sample_cohort(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _kept(
+    generator: Generator, num: int, seed: int, keep_best: float, judge: Judge | None, dropped: Counter[str]
+) -> Iterator[Samples]:
+    """Gives ``num`` samples that the judge keeps, in the order of their indices, and counts the others by reason."""
+    if judge is None:
+        yield from generator.iterate(num, seed, keep_best=keep_best)
+        return
+    kept = 0
+    for start in range(0, MOST_TRIES * num, JUDGED):
+        block = list(generator.iterate(JUDGED, seed, start=start, keep_best=keep_best))
+        reasons = judge(
+            np.concatenate([part.images_NCHW for part in block]), np.concatenate([part.masks_NHW for part in block])
+        )
+        for part, reason in zip(block, reasons, strict=True):
+            if reason:
+                dropped[reason] += 1
+                continue
+            yield part
+            kept += 1
+            if kept == num:
+                return
+    told = ", ".join(f"{reason}: {count}" for reason, count in dropped.most_common())
+    raise RefusedError(
+        generator.run.path,
+        f"of {sum(dropped.values()) + kept} samples the audit keeps {kept}, {num} are wanted ({told})",
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from labelgan.data.store import SliceStore
 from labelgan.errors import DataError
 from pages import elements, references, text_of
 
-PATIENTS, SAMPLES, STEPS = 2, 4, 2
+PATIENTS, SAMPLES, STEPS = 4, 8, 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def run(request, tiny_run, tmp_path_factory) -> Run:
     out, said = tmp_path_factory.mktemp("demo") / "new", []
     with pytest.MonkeyPatch.context() as patch:
         small = {"PATIENTS": PATIENTS, "SAMPLES": SAMPLES, "PICTURED": 3, "SIZE": 32, "SPACING_MM": 6.0}
+        small |= {"STUDY": ("generator.train.steps=2", "segmenter.train.steps=4"), "AUDIT": ("encoder.steps=5",)}
         for name, value in small.items():
             patch.setattr(demo, name, value)
         patch.setattr(api, "phantom", functools.partial(api.phantom, shape=(48, 48, 12)))
@@ -85,7 +87,11 @@ def test_the_picture_is_worth_looking_at(run):
 
 @pytest.mark.slow
 def test_the_page_embeds_its_pictures_and_loads_nothing(run):
-    shown = references(run.page)
+    links, shown = [], []
+    for uri in references(run.page):
+        (shown if uri.startswith("data:") else links).append(uri)
+    assert sorted(links) == ["audit/audit.html", "study/report.html"]
+    assert all((run.out / link).is_file() for link in links)
     assert len(shown) == 3
     for uri in shown:
         assert uri.startswith("data:image/png;base64,")
@@ -100,7 +106,7 @@ def test_the_page_embeds_its_pictures_and_loads_nothing(run):
 def test_the_page_tells_every_stage_and_where_the_generator_came_from(run):
     text = text_of(run.page)
     assert [command.split()[0] for command in run.commands] == [
-        *("phantom", "check", "prepare", "train", "sample", "check"),
+        *("phantom", "check", "prepare", "train", "sample", "check", "audit", "study"),
     ]
     for command in run.commands:
         assert command in text
@@ -126,6 +132,17 @@ def test_the_commands_that_are_told_can_be_typed(run):
         ("laptop", None) if run.from_scratch else (None, "phantom")
     )
     assert given["sample"]["num"] == SAMPLES
+    assert given["audit"]["exclude"] == given["train"]["exclude"] == "P003,P004"
+    assert (given["study"]["folds"], given["study"]["ensemble"], given["study"]["size"]) == ("2", 1, "32")
+
+
+@pytest.mark.slow
+def test_the_page_ends_with_a_verdict(run):
+    verdict = json.loads((run.out / "study" / "verdict.json").read_text())
+    assert verdict["headline"] in text_of(run.page)
+    audit = json.loads((run.out / "audit" / "audit.json").read_text())
+    assert ("Every gate is passed" in text_of(run.page)) == audit["passed"]
+    assert json.loads((run.out / "study" / "study.json").read_text())["status"] == "complete"
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelgan import api
+from labelgan import api, api_audit, api_study
 from labelgan.errors import DataError
 from labelgan.progress import Progress
 from labelgan.provenance import provenance
 
 PATIENTS, SEED, SAMPLES, PICTURED = 6, 1, 48, 12
 SIZE, SPACING_MM, EVERY = 64, 3.2, 2
+HELD_OUT = 2  # patients that the audited generator never sees
+# Small enough for a minute; a study of your own wants ten times as much.
+STUDY = ("generator.train.steps=60", "segmenter.train.steps=100", "segmenter.train.restart_after=100")
+AUDIT = ("encoder.steps=100",)
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Stage:
 
 
 def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Callable[[str], None] = print) -> str:
-    """Runs phantom, check, prepare, train, sample and check, and writes ``OUT/report.html``.
+    """Runs phantom, check, prepare, train, sample, check, audit and study, and writes ``OUT/report.html``.
 
     Args:
         out: folder for every stage's result; new or empty.
@@ -52,10 +56,14 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
         say(f"  {outcome} ({stages[-1].seconds:.0f} s)")
 
     cohort, store, run, synthetic = out / "phantom", out / "store", out / "run", out / "synthetic"
+    held_out: list[str] = []
+    found: dict[str, str] = {}
 
     def make_phantom() -> str:
         with Progress("phantom", "patient") as progress:
-            return f"{len(api.phantom(cohort, PATIENTS, SEED, report=progress))} phantom patients"
+            made = api.phantom(cohort, PATIENTS, SEED, report=progress)
+        held_out.extend(made[-HELD_OUT:])
+        return f"{len(made)} phantom patients"
 
     def checked(folder: Path) -> Callable[[], str]:
         def work() -> str:
@@ -81,6 +89,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
                 preset="laptop" if from_scratch else None,
                 steps=steps,
                 start_from=None if from_scratch else api.PHANTOM_GENERATOR,
+                exclude=held_out,
                 settings=("train.sample_every=100", "train.checkpoint_every=100"),
                 report=progress,
             )
@@ -92,18 +101,52 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
             api.sample(run, synthetic, SAMPLES, seed=1, force=True, report=progress)
         return f"{SAMPLES} labelled slices"
 
+    def look_closely() -> str:
+        with Progress("audit", "part") as progress:
+            report = api_audit.audit(synthetic, store, out / "audit", exclude=held_out, settings=AUDIT, report=progress)
+        failed = ", ".join(gate.name for gate in report.failed_gates)
+        found["audit"] = f"Gates that fail: {failed}." if failed else "Every gate is passed."
+        return f"gates that fail: {failed}" if failed else "every gate is passed"
+
+    def compare() -> str:
+        config = api_study.study_config(
+            preset="laptop",
+            start_from=None if from_scratch else api.PHANTOM_GENERATOR,
+            settings=[*STUDY, *sizes, *(f"{key}={value}" for key, value in plan.items())],
+        )
+        sources = api_study.study_sources(cohort, start_from=config.start_from)
+        with Progress("study", "job") as progress:
+            result = api_study.run_study(config, sources, out / "study", report=progress)
+        found["verdict"] = result.verdict["headline"] if result.verdict else "The study did not come to an end."
+        return f"{result.run.done} jobs, {len(result.run.failed)} failed. {found['verdict']}"
+
     tuning = "--preset laptop" if from_scratch else "--start-from phantom"
+    sizes = [f"prepare.size=[{SIZE}, {SIZE}]", f"prepare.spacing_mm={SPACING_MM}", f"prepare.every={EVERY}"]
+    plan = {"folds": 2, "members": 1, "samples": SAMPLES, "arms": '["classical", "classical+synthetic"]'}
+    parent = "" if from_scratch else " --start-from phantom"
+    also = " ".join(f"--set {setting}" for setting in (f"prepare.every={EVERY}", *STUDY))
     stage(f"phantom {cohort} --patients {PATIENTS} --seed {SEED}", make_phantom)
     stage(f"check {cohort}", checked(cohort))
     stage(f"prepare {cohort} {store} --size {SIZE} --spacing {SPACING_MM} --every {EVERY}", make_store)
-    stage(f"train {store} --out {run} {tuning} --steps {steps}", fit)
+    excluded = ",".join(held_out)
+    stage(f"train {store} --out {run} {tuning} --steps {steps} --exclude {excluded}", fit)
     stage(f"sample {run} --num {SAMPLES} --out {synthetic} --seed 1", draw)
     stage(f"check {synthetic}", checked(synthetic))
-    page, picture = _write_page(out, stages, steps, from_scratch)
+    stage(
+        f"audit {synthetic} --train {store} --exclude {excluded} --out {out / 'audit'} --set {AUDIT[0]}", look_closely
+    )
+    stage(
+        f"study {cohort} --out {out / 'study'} --preset laptop{parent} --folds 2 --ensemble 1 --samples {SAMPLES} "
+        f"--arms classical,classical+synthetic --size {SIZE} --spacing {SPACING_MM} {also}",
+        compare,
+    )
+    page, picture = _write_page(out, stages, steps, from_scratch, found)
     return f"picture: {picture}\nreport:  {page}"
 
 
-def _write_page(out: Path, stages: list[Stage], steps: int, from_scratch: bool) -> tuple[Path, Path]:
+def _write_page(
+    out: Path, stages: list[Stage], steps: int, from_scratch: bool, found: dict[str, str]
+) -> tuple[Path, Path]:
     import numpy as np
 
     from labelgan.data.pictures import encode_png, mosaic, save_png
@@ -145,6 +188,7 @@ def _write_page(out: Path, stages: list[Stage], steps: int, from_scratch: bool) 
             "Phantom slices with lesion outlines",
         ),
         training=f"{steps} steps from {start}.",
+        found=found,
         curves=Picture(training_curves(out / "run" / "metrics.csv"), "", "Losses and diversity by training step"),
         made_with=provenance(),
     )

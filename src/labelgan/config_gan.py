@@ -109,6 +109,9 @@ class LoopConfig(Config):
         description="a generator whose samples differ less than this share of what real slices do has collapsed",
     )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    devices: int = Field(
+        default=1, ge=1, description="GPUs (or processes of the CPU) that share every batch evenly; a process each"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 autocast on a GPU, fp32 elsewhere"
     )

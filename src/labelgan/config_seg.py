@@ -88,6 +88,9 @@ class SegTrainConfig(Config):
     checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; the last two are kept")
     log_every: int = Field(default=10, ge=1, description="steps between rows of metrics.csv")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    devices: int = Field(
+        default=1, ge=1, description="GPUs (or processes of the CPU) that share every batch evenly; a process each"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 autocast on a GPU, fp32 elsewhere; the loss is fp32 always"
     )

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from labelgan.provenance import provenance
 
-_EXTRAS = {"bet": "deepbet", "ray": "ray", "slurm": "submitit", "mlflow": "mlflow", "dicom": "highdicom"}
+_EXTRAS = {
+    "bet": "deepbet",
+    "ray": "ray",
+    "slurm": "submitit",
+    "multi-gpu": "lightning-fabric",
+    "mlflow": "mlflow",
+    "dicom": "highdicom",
+}
 
 
 def examine() -> dict[str, str]:

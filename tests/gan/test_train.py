@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import random
 import shutil
 import signal
@@ -24,6 +25,7 @@ from labelgan.gan.recorder import COLUMNS
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
+from labelgan.parallel_launch import _Follower
 from tiny import SETTINGS, folder_bytes, tiny_config
 
 
@@ -345,6 +347,44 @@ def test_slices_that_do_not_divide_by_eight_are_refused(phantom_store, tmp_path)
     with pytest.raises(DataError, match=r"store: slices of 36×32 cannot be trained on: sides must be divisible by 8"):
         train_generator(odd, tmp_path / "run", tiny_config())
     assert not (tmp_path / "run").exists()
+
+
+# On several devices; test_parallel.py has every game
+
+
+def test_two_processes_are_interrupted_as_one_and_come_to_the_same(phantom_store, tmp_path, tiny_run, monkeypatch):
+    """Two steps by one process, three by two, of which the second is told to stop, and the last by two again."""
+    start, pids = _Follower.start, []
+
+    def started(task) -> _Follower:
+        follower = start(task)
+        pids.append(follower.process.pid)
+        return follower
+
+    def tell_the_other(done: int, total: int, text: str) -> None:
+        if done == 4:
+            os.kill(pids[-1], signal.SIGTERM)
+
+    monkeypatch.setattr(_Follower, "start", started)
+    out, settings = tmp_path / "run", ["train.collapse_ratio=0", "train.checkpoint_every=100"]
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(phantom_store, out, tiny_config("r3gan", *settings), report=interrupt_after(1))
+    two = tiny_config("r3gan", *settings, "train.devices=2")
+    with pytest.raises(KeyboardInterrupt):
+        train_generator(phantom_store, out, two, resume=True, report=tell_the_other)
+    assert newest_step(out) in (5, 6)  # a signal takes a moment
+    assert read_manifest(out)["status"] == "training"
+    result = train_generator(phantom_store, out, two, resume=True)
+    assert result.steps == 6
+    manifest = read_manifest(out)
+    assert (manifest["status"], manifest["device"], manifest["devices"]) == ("complete", "cpu", 2)
+    assert read_manifest(tiny_run)["devices"] == 1
+    assert manifest["training_cases"] == read_manifest(tiny_run)["training_cases"]
+    assert [row["step"] for row in metrics(out)] == [row["step"] for row in metrics(tiny_run)]
+    for name in ("generator.safetensors", "critic.safetensors"):
+        alone, together = load_tensors(tiny_run / name), load_tensors(out / name)
+        for key, expected in alone.items():
+            torch.testing.assert_close(together[key], expected, rtol=0, atol=1e-4 * float(expected.abs().max()) + 1e-7)
 
 
 # When losses explode

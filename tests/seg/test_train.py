@@ -86,6 +86,27 @@ def test_steps_are_told_over_all_members(phantom_store, tmp_path):
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_two_processes_train_the_same_ensemble_as_one(phantom_store, tiny_segmenter, tmp_path):
+    config = tiny_seg_config("li2018", "train.devices=2")
+    told = []
+    result = train_segmenter(
+        phantom_store, tmp_path / "seg", config, exclude=["P001"], report=lambda *progress: told.append(progress[:2])
+    )
+    assert told == [(step, 12) for step in range(1, 13)]
+    alone, together = read_manifest(tiny_segmenter), read_manifest(result.folder)
+    assert (alone["devices"], together["devices"], together["device"]) == (1, 2, "cpu")
+    assert together["training_cases"] == alone["training_cases"]
+    assert weights(result.folder).keys() == weights(tiny_segmenter).keys()
+    for name in weights(tiny_segmenter):
+        expected, found = load_tensors(tiny_segmenter / name), load_tensors(result.folder / name)
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-4 * float(value.abs().max()) + 1e-7)
+    # one process goes on with what two have begun, and finds nothing left to do
+    before = weights(result.folder)
+    train_segmenter(phantom_store, result.folder, tiny_seg_config(), exclude=["P001"], resume=True)
+    assert weights(result.folder) == before
+
+
 # Who is trained on
 
 

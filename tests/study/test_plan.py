@@ -163,3 +163,12 @@ def test_a_second_cohort_is_predicted():
 def test_an_unknown_arm_is_refused():
     with pytest.raises(ConfigError, match="--arms magic"):
         plan_study(tiny_study_config('arms=["magic"]'), cohort_of(patients(4)))
+
+
+def test_a_training_on_several_devices_is_refused_and_one_device_is_no_part_of_a_jobs_key():
+    with pytest.raises(ConfigError, match=r"^segmenter\.train\.devices: a study's jobs have a device each"):
+        plan_study(tiny_study_config("segmenter.train.devices=2"), cohort_of(patients(4)))
+    plan = plan_study(tiny_study_config(), cohort_of(patients(4)))
+    settings = [job.params["config"]["train"] for job in plan.jobs if job.kind in (GENERATOR, MEMBER)]
+    assert settings
+    assert not any("devices" in train for train in settings)

@@ -15,22 +15,23 @@ import torch
 from torch import Tensor
 
 from labelgan.config_gan import AugmentConfig
+from labelgan.parallel import ALONE, Team
 
 
 def _column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like.device)[:, None, None, None]
 
 
-def _flip(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig) -> Tensor:
-    flipped = _column(rng.random(len(images_NCHW)) < 0.5, images_NCHW)
+def _flip(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+    flipped = _column(team.part(rng.random(team.whole(len(images_NCHW))) < 0.5), images_NCHW)
     return torch.where(flipped, images_NCHW.flip(3), images_NCHW)
 
 
-def _translate(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig) -> Tensor:
+def _translate(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
     count, _, height, width = images_NCHW.shape
     reach_y, reach_x = (round(config.translate * side) for side in (height, width))
-    shift_y = torch.from_numpy(rng.integers(-reach_y, reach_y + 1, count))
-    shift_x = torch.from_numpy(rng.integers(-reach_x, reach_x + 1, count))
+    shift_y = torch.from_numpy(team.part(rng.integers(-reach_y, reach_y + 1, team.whole(count))))
+    shift_x = torch.from_numpy(team.part(rng.integers(-reach_x, reach_x + 1, team.whole(count))))
     # Whole pixels, the edge repeated: nothing is interpolated.
     rows = (torch.arange(height) + shift_y[:, None]).clamp(0, height - 1).to(images_NCHW.device)
     columns = (torch.arange(width) + shift_x[:, None]).clamp(0, width - 1).to(images_NCHW.device)
@@ -38,22 +39,23 @@ def _translate(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentCon
     return images_NCHW.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _cutout(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig) -> Tensor:
-    count, _, height, width = images_NCHW.shape
+def _cutout(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+    height, width = images_NCHW.shape[2:]
     half_y, half_x = config.cutout * height / 2, config.cutout * width / 2
-    centre_y = _column(rng.uniform(0, height, count).astype(np.float32), images_NCHW)
-    centre_x = _column(rng.uniform(0, width, count).astype(np.float32), images_NCHW)
+    whole = team.whole(len(images_NCHW))
+    centre_y = _column(team.part(rng.uniform(0, height, whole).astype(np.float32)), images_NCHW)
+    centre_x = _column(team.part(rng.uniform(0, width, whole).astype(np.float32)), images_NCHW)
     rows = torch.arange(height, device=images_NCHW.device)[None, None, :, None] + 0.5
     columns = torch.arange(width, device=images_NCHW.device)[None, None, None, :] + 0.5
     inside = ((rows - centre_y).abs() < half_y) & ((columns - centre_x).abs() < half_x)
     return images_NCHW.masked_fill(inside, 0.0)
 
 
-def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig) -> Tensor:
-    count, channels = len(images_NCHW), images_NCHW.shape[1] - 1
-    shape = (count, channels, 1, 1)
-    gain = torch.from_numpy(rng.uniform(1 - config.contrast, 1 + config.contrast, shape).astype(np.float32))
-    shift = torch.from_numpy(rng.uniform(-config.brightness, config.brightness, shape).astype(np.float32))
+def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+    shape = (team.whole(len(images_NCHW)), images_NCHW.shape[1] - 1, 1, 1)
+    gains = rng.uniform(1 - config.contrast, 1 + config.contrast, shape).astype(np.float32)
+    shifts = rng.uniform(-config.brightness, config.brightness, shape).astype(np.float32)
+    gain, shift = torch.from_numpy(team.part(gains)), torch.from_numpy(team.part(shifts))
     images, mask = images_NCHW[:, :-1], images_NCHW[:, -1:]
     centre = images.mean(dim=(2, 3), keepdim=True)
     changed = (images - centre) * gain.to(images.device) + centre + shift.to(images.device)
@@ -64,7 +66,7 @@ def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentCon
 class Augmentation:
     """One policy entry: what it does, and whether it moves pixels (all channels) or changes values (never the mask)."""
 
-    apply: Callable[[Tensor, np.random.Generator, AugmentConfig], Tensor]
+    apply: Callable[[Tensor, np.random.Generator, AugmentConfig, Team], Tensor]
     geometric: bool
 
 
@@ -76,8 +78,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
-def augment(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig) -> Tensor:
-    """Applies the configured policy with parameters drawn from ``rng``; the last channel is the mask."""
+def augment(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team = ALONE) -> Tensor:
+    """Applies the configured policy with parameters drawn from ``rng``; the last channel is the mask.
+
+    They are drawn for the whole batch, of which ``images_NCHW`` is this process's part.
+    """
     for name in config.policy:
-        images_NCHW = AUGMENTATIONS[name].apply(images_NCHW, rng, config)
+        images_NCHW = AUGMENTATIONS[name].apply(images_NCHW, rng, config, team)
     return images_NCHW

@@ -16,6 +16,7 @@ from labelgan.data.preprocess import to_unit
 from labelgan.data.store import SliceStore
 from labelgan.errors import DataError
 from labelgan.gan.mask_channel import encode_mask
+from labelgan.parallel import ALONE, Team
 from labelgan.rng import generator_for
 
 
@@ -46,19 +47,19 @@ class BatchSource:
         take_lesion = rng.random(count) < fraction
         return np.where(take_lesion, rng.choice(self.lesion_rows, count), rng.choice(self.other_rows, count))
 
-    def load(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Reads rows as (N, C, H, W) in [-1, 1] on the device: image channels, then the mask channel."""
-        batch = self.store.read(rows)
+    def load(self, rows: np.ndarray, rng: np.random.Generator, team: Team = ALONE) -> Tensor:
+        """Reads this process's part of rows: (N, C, H, W) in [-1, 1] on the device, images, then the mask channel."""
+        batch = self.store.read(team.part(rows))
         images_NCHW = to_unit(torch.from_numpy(batch.images_NCHW).to(self.device))
         lesion_NHW = torch.from_numpy(batch.masks_NHW).to(self.device) == 1
         noise_NHW = None
         if self.config.mask.encoding == "gaussian":
-            noise = rng.standard_normal(batch.masks_NHW.shape).astype(np.float32)
-            noise_NHW = torch.from_numpy(noise).to(self.device)
+            noise = rng.standard_normal((len(rows), *self.store.size)).astype(np.float32)
+            noise_NHW = torch.from_numpy(team.part(noise)).to(self.device)
         return torch.cat([images_NCHW, encode_mask(lesion_NHW, self.config.mask, noise_NHW)], dim=1)
 
-    def batch(self, step: int, turn: int) -> tuple[Tensor, np.ndarray]:
-        """Gives the batch of one turn of one step, and the store rows it came from."""
+    def batch(self, step: int, turn: int, team: Team = ALONE) -> tuple[Tensor, np.ndarray]:
+        """Gives this process's part of the batch of one turn of one step, and the store rows of the whole batch."""
         rng = generator_for(self.config.train.seed, "batch", step, turn)
         rows = self.draw(rng)
-        return self.load(rows, rng), rows
+        return self.load(rows, rng, team), rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections import Counter
@@ -22,8 +23,7 @@ from labelgan.checkpoint import (
     save_tensors,
 )
 from labelgan.config_gan import GanConfig
-from labelgan.data.store import SliceStore
-from labelgan.device import choose_device
+from labelgan.data.store import SliceStore, StoreManifest
 from labelgan.errors import CheckpointError, ConfigError, DataError, TrainingError
 from labelgan.files import lock_folder, write_json_atomic, write_text_atomic
 from labelgan.gan.batches import BatchSource, training_rows
@@ -36,6 +36,8 @@ from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
 from labelgan.gan.trainer import Trainer
 from labelgan.gan.watch import diversity_ratio, lesion_rate
 from labelgan.interrupts import Interrupts
+from labelgan.parallel import Team
+from labelgan.parallel_launch import gathered
 from labelgan.rng import generator_for, make_deterministic
 
 WATCHED = 32  # samples the diversity watch looks at
@@ -88,31 +90,62 @@ def train_generator(
         )
     if not resume and out.is_dir() and any(path.name not in (".lock", "store") for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
-    with lock_folder(out), Interrupts() as interrupts:
-        return _Loop(store, RunFolder(out), config, exclude, start_from).play(interrupts, report)
+    train = config.train
+    task = (store.path, store.manifest, out, config, tuple(exclude), start_from)
+    with (
+        lock_folder(out),
+        Interrupts() as interrupts,
+        gathered(train.devices, train.device, train.batch_size, _follow, *task) as team,
+    ):
+        return _Loop(store, RunFolder(out), config, exclude, start_from, team).play(interrupts, report)
+
+
+def _follow(
+    team: Team,
+    path: Path,
+    manifest: StoreManifest,
+    out: Path,
+    config: GanConfig,
+    exclude: Collection[str],
+    start_from: Path | None,
+) -> None:
+    """Trains along in another process of the team."""
+    store = dataclasses.replace(SliceStore.open(path), manifest=manifest)
+    with Interrupts() as interrupts:
+        _Loop(store, RunFolder(out), config, exclude, start_from, team).follow(interrupts)
 
 
 class _Loop:
     def __init__(
-        self, store: SliceStore, run: RunFolder, config: GanConfig, exclude: Collection[str], start_from: Path | None
+        self,
+        store: SliceStore,
+        run: RunFolder,
+        config: GanConfig,
+        exclude: Collection[str],
+        start_from: Path | None,
+        team: Team,
     ) -> None:
-        self.store, self.run, self.config = store, run, config
+        self.store, self.run, self.config, self.team = store, run, config, team
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         make_deterministic(config.train.deterministic)
         rows = training_rows(store, config, exclude)
         cases = Counter(store.case_of(row).id for row in rows)
         self.facts: dict[str, Any] = {"model": config.model, **describe_training(store, cases, exclude)}
-        self.device = choose_device(config.train.device)
-        self.source = BatchSource(store, rows, config, self.device)
-        self.trainer = Trainer(config, len(store.channels) + 1, store.size, self.device)
+        self.source = BatchSource(store, rows, config, team.device)
+        self.trainer = Trainer(config, len(store.channels) + 1, store.size, team)
         if start_from is not None:
             self._start_from(RunFolder(start_from))
         self.facts["parameters"] = {
             "generator": parameter_count(self.trainer.generator),
             "critic": parameter_count(self.trainer.critic),
         }
-        self.watched_z = sample_latents(config.network, config.train.seed, range(WATCHED)).to(self.device)
+        if team.is_first:
+            self._choose_watched()
+
+    def _choose_watched(self) -> None:
+        config = self.config
+        self.watched_z = sample_latents(config.network, config.train.seed, range(WATCHED)).to(self.team.device)
         draw = generator_for(config.train.seed, "watch")
         self.watched_real = self.source.load(self.source.draw(draw)[:WATCHED], draw)
         while len(self.watched_real) < WATCHED:
@@ -139,14 +172,7 @@ class _Loop:
         figures: dict[str, float] = {}
         try:
             while step < steps:
-                seen: list[np.ndarray] = []
-
-                def batch(turn: int, step: int = step, seen: list[np.ndarray] = seen) -> torch.Tensor:
-                    images_NCHW, rows = self.source.batch(step, turn)
-                    seen.append(rows)
-                    return images_NCHW
-
-                step_figures = self.trainer.step(step, batch)
+                step_figures, seen = self._step(step)
                 if not np.isfinite(list(step_figures.values())).all():
                     self._fail(step, seen, step_figures)
                 step += 1
@@ -155,7 +181,7 @@ class _Loop:
                 recorder.add(step_figures)
                 if step % config.train.log_every == 0 or step == steps:
                     figures = recorder.log(step, time.monotonic() - started)
-                stop = interrupts.wanted
+                stop = self.team.any(interrupts.wanted)
                 if step % config.train.checkpoint_every == 0 or step == steps or stop:
                     self._save(step, seen, step_figures)
                 if report is not None:
@@ -165,6 +191,27 @@ class _Loop:
         finally:
             recorder.close()
         return self._finish(steps)
+
+    def follow(self, interrupts: Interrupts) -> None:
+        """Makes the steps that `play` makes in the first process, and nothing else."""
+        checkpoint = load_latest(self.run.checkpoints)
+        if checkpoint is not None:
+            self.trainer.restore(checkpoint)
+        for step in range(0 if checkpoint is None else checkpoint.step, self.config.train.steps):
+            self._step(step)
+            if self.team.any(interrupts.wanted):
+                return
+
+    def _step(self, step: int) -> tuple[dict[str, float], list[np.ndarray]]:
+        """Plays a round; gives its figures and the rows of the slices that it saw."""
+        seen: list[np.ndarray] = []
+
+        def batch(turn: int) -> torch.Tensor:
+            images_NCHW, rows = self.source.batch(step, turn, self.team)
+            seen.append(rows)
+            return images_NCHW
+
+        return self.trainer.step(step, batch), seen
 
     def _begin(self) -> int | None:
         """Writes config and manifest, restores the last checkpoint; gives the step to go on from, None at the end."""
@@ -193,7 +240,8 @@ class _Loop:
         """Refuses to go on with other data or settings; what does not change weights may change."""
         if manifest["training_cases"] != self.facts["training_cases"]:
             raise CheckpointError(self.run.path, "was trained on other cases than these; name another folder")
-        free = {"steps", "checkpoint_every", "sample_every", "log_every", "device", "threads", "collapse_ratio"}
+        free = {"steps", "checkpoint_every", "sample_every", "log_every", "collapse_ratio"}
+        free |= {"device", "devices", "threads"}
         before, now = (
             item.model_dump(exclude={"train": free, "preset": True, "model": True}) for item in (config, self.config)
         )
@@ -256,7 +304,8 @@ class _Loop:
             collapsed=result.collapsed,
             diversity=diversity,
             lesion_rate=rate,
-            device=self.device.type,
+            device=self.team.device.type,
+            devices=self.team.size,
         )
         write_text_atomic(self.run.card, generator_card(manifest, self.config))
         return result

@@ -18,6 +18,8 @@ from labelgan.gan.augment import augment
 from labelgan.gan.latent import batch_latents
 from labelgan.gan.networks import NETWORKS
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
+from labelgan.parallel import Team
+from labelgan.parallel_norm import join_norms
 from labelgan.rng import generator_for, reseed_torch
 
 Batch = Callable[[int], Tensor]
@@ -38,15 +40,18 @@ class Trainer:
     Attributes:
         generator, critic: the players.
         averaged: exponential moving average of the generator, the copy that samples (the generator itself without one).
+        team: the processes that play together; the players are the same in all of them.
     """
 
-    def __init__(self, config: GanConfig, channels: int, size: tuple[int, int], device: torch.device) -> None:
+    def __init__(self, config: GanConfig, channels: int, size: tuple[int, int], team: Team | torch.device) -> None:
         if config.objective.name not in OBJECTIVES:
             raise ConfigError("objective.name", f"unknown '{config.objective.name}'; one of {', '.join(OBJECTIVES)}")
-        self.config, self.device = config, device
+        self.team = team if isinstance(team, Team) else Team(team)
+        self.config, self.device = config, self.team.device
         self.objective = OBJECTIVES[config.objective.name]
         generator, critic = build_networks(config, channels, size)
-        self.generator, self.critic = generator.to(device), critic.to(device)
+        self.generator = join_norms(generator.to(self.device), self.team)
+        self.critic = join_norms(critic.to(self.device), self.team)
         self.averaged = self.generator
         if config.train.ema_images:
             self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
@@ -69,13 +74,13 @@ class Trainer:
 
         Args:
             step: rounds played before; every random draw of the round depends on it and the seed alone.
-            batch: gives the real slices of a turn, (N, C, H, W).
+            batch: gives the real slices of a turn, (N, C, H, W): this process's part of them.
 
         Returns:
             Losses and figures, possibly non-finite: the caller decides what to do then.
         """
         settings, seed = self.config.objective, self.config.train.seed
-        reseed_torch(seed, "step", step)
+        reseed_torch(seed, "step", step, *([self.team.rank] if self.team.rank else []))  # dropout: to each its own
         figures: dict[str, Tensor] = {}
         for turn in range(settings.critic_steps):
             rng = generator_for(seed, "critic turn", step, turn)
@@ -86,9 +91,9 @@ class Trainer:
                 loss, figures = self.objective.critic_loss(
                     CriticTurn(
                         critic=self.critic,
-                        real_NCHW=augment(real_NCHW, rng, self.config.augment),
-                        fake_NCHW=augment(fake_NCHW, rng, self.config.augment),
-                        mix_N=torch.from_numpy(rng.random(len(real_NCHW), np.float32)).to(self.device),
+                        real_NCHW=augment(real_NCHW, rng, self.config.augment, self.team),
+                        fake_NCHW=augment(fake_NCHW, rng, self.config.augment, self.team),
+                        mix_N=self._mixtures(rng, len(real_NCHW)),
                         index=step * settings.critic_steps + turn,
                         settings=settings,
                     )
@@ -110,8 +115,8 @@ class Trainer:
             loss = self.objective.generator_loss(
                 GeneratorTurn(
                     critic=self.critic,
-                    real_NCHW=augment(real_NCHW, rng, self.config.augment),
-                    fake_NCHW=augment(fake_NCHW, rng, self.config.augment),
+                    real_NCHW=augment(real_NCHW, rng, self.config.augment, self.team),
+                    fake_NCHW=augment(fake_NCHW, rng, self.config.augment, self.team),
                     settings=settings,
                 )
             )
@@ -120,16 +125,20 @@ class Trainer:
         figures["generator_loss"] = loss.detach()
         self._average(step)
         names = sorted(figures)
-        values = torch.stack([figures[name].float() for name in names]).tolist()
+        # Every figure is a mean over slices, and all parts have equally many.
+        values = self.team.mean(torch.stack([figures[name].float() for name in names])).tolist()
         return dict(zip(names, values, strict=True))
 
     def _latents(self, rng: np.random.Generator, count: int) -> Tensor:
-        return batch_latents(self.config.network, rng, count).to(self.device)
+        return self.team.part(batch_latents(self.config.network, rng, self.team.whole(count))).to(self.device)
 
-    @staticmethod
-    def _descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _mixtures(self, rng: np.random.Generator, count: int) -> Tensor:
+        return torch.from_numpy(self.team.part(rng.random(self.team.whole(count), np.float32))).to(self.device)
+
+    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.mean_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
         optimizer.step()
 
     @torch.no_grad()

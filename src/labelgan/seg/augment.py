@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelgan.config_seg import SegAugmentConfig
+from labelgan.parallel import Team
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Moves:
 
     def __len__(self) -> int:
         return len(self.flip)
+
+    def part(self, team: Team) -> Moves:
+        """Those of this process's part of the batch."""
+        return Moves(*(team.part(values) for values in (self.flip, self.angle, self.shear, self.zoom)))
 
     @property
     def still(self) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from labelgan.config_seg import SegConfig
 from labelgan.data.case import LESION
 from labelgan.data.store import SliceBatch, SliceStore
+from labelgan.parallel import ALONE, Team
 from labelgan.rng import generator_for
 from labelgan.seg.augment import apply_moves, draw_moves
 from labelgan.seg.copypaste import CopyPaste
@@ -59,8 +60,12 @@ class SegBatches:
             self.extra = extra = with_each_others_masks(extra, self._rng("shuffled masks"))
         self.extra_lesion_rows = np.flatnonzero(() if extra is None else (extra.masks_NHW == LESION).any(axis=(1, 2)))
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Gives the batch of a step on the device: images (N, C, H, W) float32 and masks (N, H, W) uint8."""
+    def batch(self, step: int, team: Team = ALONE) -> tuple[Tensor, Tensor]:
+        """Gives this process's part of a step's batch, on the device.
+
+        Returns:
+            Images (N, C, H, W) float32 and masks (N, H, W) uint8.
+        """
         images, masks = [], []
         if self.real:
             real = self._real(step)
@@ -72,9 +77,9 @@ class SegBatches:
             masks.append(self.extra.masks_NHW[chosen])
         images_NCHW, masks_NHW = np.concatenate(images), np.concatenate(masks)
         return apply_moves(
-            torch.from_numpy(images_NCHW).to(self.device),
-            torch.from_numpy(masks_NHW).to(self.device),
-            draw_moves(self._rng("moves", step), len(images_NCHW), self.config.augment),
+            torch.from_numpy(team.part(images_NCHW)).to(self.device),
+            torch.from_numpy(team.part(masks_NHW)).to(self.device),
+            draw_moves(self._rng("moves", step), len(images_NCHW), self.config.augment).part(team),
         )
 
     def _real(self, step: int) -> SliceBatch:

@@ -28,6 +28,8 @@ from labelgan.device import autocast
 from labelgan.errors import ConfigError, TrainingError
 from labelgan.files import write_text_atomic
 from labelgan.interrupts import Interrupts
+from labelgan.parallel import Team
+from labelgan.parallel_norm import join_norms
 from labelgan.rng import reseed_torch
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
@@ -46,13 +48,15 @@ class Member:
         total: steps made in all, those of given-up beginnings too.
         stuck: steps on lesion batches in a row on which it had learnt nothing; see `is_stuck`.
         loss: of the last step.
+        team: the processes that train it together; all but the first write nothing.
     """
 
     def __init__(
-        self, number: int, folder: MemberFolder, config: SegConfig, channels: int, device: torch.device
+        self, number: int, folder: MemberFolder, config: SegConfig, channels: int, team: Team | torch.device
     ) -> None:
         self.number, self.folder, self.config = number, folder, config
-        self.channels, self.device = channels, device
+        self.team = team if isinstance(team, Team) else Team(team)
+        self.channels, self.device = channels, self.team.device
         self.total = 0
         self.loss = math.nan
         self._begin(0)
@@ -60,7 +64,8 @@ class Member:
     def _begin(self, start: int) -> None:
         self.start, self.step, self.stuck = start, 0, 0
         reseed_torch(self.config.train.seed, "member", self.number, "first weights", start)
-        self.network: nn.Module = build_segmenter(self.config.network, self.channels).to(self.device)
+        network = build_segmenter(self.config.network, self.channels)
+        self.network: nn.Module = join_norms(network.to(self.device), self.team)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.train.lr)
 
     def restore(self, steps: int) -> None:
@@ -71,8 +76,9 @@ class Member:
             ConfigError: it has more than ``steps`` steps already.
         """
         checkpoint = load_latest(self.folder.checkpoints)
-        for stale in self.folder.checkpoints.glob(".*.tmp"):
-            shutil.rmtree(stale)
+        if self.team.is_first:
+            for stale in self.folder.checkpoints.glob(".*.tmp"):
+                shutil.rmtree(stale)
         if checkpoint is None:
             return
         if checkpoint.state["since_start"] > steps:
@@ -93,12 +99,12 @@ class Member:
             KeyboardInterrupt: interrupted; the state is saved.
         """
         settings = self.config.train
-        table = _LossTable(self.folder.metrics, self.total)
+        table = _LossTable(self.folder.metrics, self.total) if self.team.is_first else None
         self.network.train()
         while self.step < steps:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(settings, self.step, steps)
-            self.loss, dice_loss, lesion_pixels = self._descend(*batches.batch(self.step))
+            self.loss, dice_loss, lesion_pixels = self._descend(*batches.batch(self.step, self.team))
             if not math.isfinite(self.loss):
                 raise TrainingError(
                     self.folder.path,
@@ -110,19 +116,21 @@ class Member:
             if lesion_pixels:
                 learns_nothing = is_stuck(dice_loss, lesion_pixels, settings.restart_above)
                 self.stuck = self.stuck + 1 if learns_nothing else 0
-            table.add(self.loss)
-            if self.total % settings.log_every == 0 or self.step == steps:
-                table.write(self.total, self.start)
+            if table is not None:
+                table.add(self.loss)
+                if self.total % settings.log_every == 0 or self.step == steps:
+                    table.write(self.total, self.start)
             if self.step == settings.early_step:
-                save_tensors(self.folder.early, self.network.state_dict())
+                self._write(self.folder.early)
             if self.learns_nothing and self.start < settings.restarts:
                 self._begin_again()
-            if self.total % settings.checkpoint_every == 0 or self.step == steps or interrupts.wanted:
+            stop = self.team.any(interrupts.wanted)
+            if self.total % settings.checkpoint_every == 0 or self.step == steps or stop:
                 self._save()
             report(self.step, f"member {self.number + 1}/{settings.members} loss {self.loss:.3f}")
-            if interrupts.wanted and self.step < steps:
+            if stop and self.step < steps:
                 raise KeyboardInterrupt
-        save_tensors(self.folder.weights, self.network.state_dict())
+        self._write(self.folder.weights)
 
     @property
     def learns_nothing(self) -> bool:
@@ -131,21 +139,24 @@ class Member:
 
     def _descend(self, images_NCHW: Tensor, masks_NHW: Tensor) -> tuple[float, float, int]:
         """Makes one step; gives the loss, the Dice loss in it and the lesion pixels of the batch."""
-        reseed_torch(self.config.train.seed, "member", self.number, "step", self.step)
+        apart = [self.team.rank] if self.team.rank else []  # dropout, where there is any, is each process's own
+        reseed_torch(self.config.train.seed, "member", self.number, "step", self.step, *apart)
         with autocast(self.device, self.config.train.precision):
             logits_N1HW = self.network(images_NCHW)
-        loss = dice = soft_dice_loss(logits_N1HW, masks_NHW)
+        loss = dice = soft_dice_loss(logits_N1HW, masks_NHW, self.team)
         if self.config.train.loss == "dice+ce":
-            loss = dice + cross_entropy(logits_N1HW, masks_NHW)
+            loss = dice + cross_entropy(logits_N1HW, masks_NHW, self.team)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.mean_gradients(self.network.parameters())
         self.optimizer.step()
-        lesion_pixels = (masks_NHW == LESION).sum().float()
+        lesion_pixels = self.team.sum((masks_NHW == LESION).sum().float())
         value, dice_value, pixels = torch.stack([loss.detach(), dice.detach(), lesion_pixels]).tolist()
         return value, dice_value, int(pixels)
 
     def _begin_again(self) -> None:
-        self.folder.early.unlink(missing_ok=True)
+        if self.team.is_first:
+            self.folder.early.unlink(missing_ok=True)
         self._begin(self.start + 1)
         self.network.train()
 
@@ -153,7 +164,13 @@ class Member:
         folders = checkpoint_folders(self.folder.checkpoints)
         return int(folders[-1].name.removeprefix("step-")) if folders else 0
 
+    def _write(self, path: Path) -> None:
+        if self.team.is_first:
+            save_tensors(path, self.network.state_dict())
+
     def _save(self) -> None:
+        if not self.team.is_first:
+            return
         parts = {"network": dict(self.network.state_dict()), "optimizer": pack_optimizer(self.optimizer)}
         state = {"start": self.start, "since_start": self.step, "stuck": self.stuck, "loss": self.loss}
         save_checkpoint(self.folder.checkpoints, self.total, parts, state)

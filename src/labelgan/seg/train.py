@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import torch
 
 from labelgan.checkpoint import require_same_settings
 from labelgan.config_seg import SegConfig
-from labelgan.data.store import SliceStore, StoredCase, require_known
-from labelgan.device import choose_device
+from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
 from labelgan.files import lock_folder, sha256_file, write_text_atomic
 from labelgan.interrupts import Interrupts
+from labelgan.parallel import Team
+from labelgan.parallel_launch import gathered
 from labelgan.rng import make_deterministic
 from labelgan.seg.batches import SegBatches, split_batch, steps_of
 from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
@@ -95,8 +97,31 @@ def train_segmenter(
         extra = read_synthetic(synthetic, store, held_out, read_report)
         if config.train.shuffle_synthetic_masks and len(extra.slices) < 2:
             raise DataError(synthetic, "has one slice; there is no other one to change masks with")
-    with lock_folder(out), Interrupts() as interrupts:
-        return _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude).play(interrupts, report)
+    train = config.train
+    task = (store.path, store.manifest, out, config, synthetic, tuple(exclude))
+    with (
+        lock_folder(out),
+        Interrupts() as interrupts,
+        gathered(train.devices, train.device, train.batch_size, _follow, *task) as team,
+    ):
+        return _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude, team).play(interrupts, report)
+
+
+def _follow(
+    team: Team,
+    path: Path,
+    manifest: StoreManifest,
+    out: Path,
+    config: SegConfig,
+    synthetic: Path | None,
+    exclude: Collection[str],
+) -> None:
+    """Trains along in another process of the team."""
+    store = dataclasses.replace(SliceStore.open(path), manifest=manifest)
+    held_out = held_out_cases(store, exclude)
+    extra = None if synthetic is None else read_synthetic(synthetic, store, held_out)
+    with Interrupts() as interrupts:
+        _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude, team).follow(interrupts)
 
 
 def _require_no_synthetic(config: SegConfig) -> None:
@@ -137,8 +162,9 @@ class _Loop:
         extra: SyntheticCohort | None,
         held_out: tuple[StoredCase, ...],
         exclude: Collection[str],
+        team: Team,
     ) -> None:
-        self.store, self.folder, self.config, self.extra = store, folder, config, extra
+        self.store, self.folder, self.config, self.extra, self.team = store, folder, config, extra, team
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         make_deterministic(config.train.deterministic)
@@ -147,7 +173,6 @@ class _Loop:
             raise DataError(store.path, "no labelled slice is left to train on")
         if config.train.fit_threshold:
             require_lesions(store, self.rows)
-        self.device = choose_device(config.train.device)
         self.steps = steps_of(config, len(self.rows))
         self.facts: dict[str, Any] = {
             "network": config.network.name,
@@ -164,18 +189,15 @@ class _Loop:
         for number in range(settings.members):
             place = self.folder.member(number)
             place.path.mkdir(parents=True, exist_ok=True)
-            member = Member(number, place, self.config, len(self.store.channels), self.device)
-            member.restore(self.steps)
+            member = self._member(number)
 
             def tell(step: int, text: str, number: int = number) -> None:
                 if report is not None:
                     report(number * self.steps + step, in_all, text)
 
             if member.step < self.steps or not place.weights.is_file():
-                slices = None if self.extra is None else self.extra.slices
-                batches = SegBatches(self.store, self.rows, slices, self.config, number, self.device)
                 try:
-                    member.play(batches, self.steps, interrupts, tell)
+                    member.play(self._batches(number), self.steps, interrupts, tell)
                 except TrainingError as error:
                     write_manifest(self.folder, "failed", failure=error.reason, **self.facts)
                     raise
@@ -194,17 +216,32 @@ class _Loop:
                 raise KeyboardInterrupt
         if settings.fit_threshold:
             self.facts["threshold"] = self._fit_threshold()
-        write_manifest(
-            self.folder, "complete", **self.facts, steps=self.steps, members=members, device=self.device.type
-        )
+        where = {"device": self.team.device.type, "devices": self.team.size}
+        write_manifest(self.folder, "complete", **self.facts, steps=self.steps, members=members, **where)
         stuck = tuple(number for number, facts in enumerate(members) if facts["stuck"])
         return SegTrainingResult(self.folder.path, settings.members, self.steps, tuple(losses), stuck)
+
+    def follow(self, interrupts: Interrupts) -> None:
+        """Makes the steps that `play` makes in the first process, and nothing else."""
+        for number in range(self.config.train.members):
+            self._member(number).play(self._batches(number), self.steps, interrupts, lambda step, text: None)
+
+    def _member(self, number: int) -> Member:
+        """A member as its last checkpoint has it."""
+        member = Member(number, self.folder.member(number), self.config, len(self.store.channels), self.team)
+        member.restore(self.steps)
+        self.team.barrier()  # from here on the first process may write another checkpoint
+        return member
+
+    def _batches(self, number: int) -> SegBatches:
+        slices = None if self.extra is None else self.extra.slices
+        return SegBatches(self.store, self.rows, slices, self.config, number, self.team.device)
 
     def _fit_threshold(self) -> dict[str, Any]:
         """Writes the threshold that is best on the training patients into the settings; gives what the choice was."""
         channels = self.store.channels
         networks = load_networks(self.folder, self.config, len(channels))
-        ensemble = Ensemble(networks, channels, self.store.config, self.config, self.device)
+        ensemble = Ensemble(networks, channels, self.store.config, self.config, self.team.device)
         fitted = fit_threshold(ensemble, self.store, self.rows)
         chosen = self.config.with_settings([f"predict.threshold={fitted.value}"])
         write_text_atomic(self.folder.config, chosen.to_toml())
@@ -229,7 +266,8 @@ class _Loop:
             )
         if before != now:
             raise CheckpointError(self.folder.path, "was trained with other synthetic slices, or none")
-        free = {"members", "fit_threshold", "checkpoint_every", "log_every", "early_step", "device", "threads"}
+        free = {"members", "fit_threshold", "checkpoint_every", "log_every", "early_step"}
+        free |= {"device", "devices", "threads"}
         if config.train.schedule == "constant":  # any other ends where the steps end
             free |= {"steps", "epochs"}
         skipped = {"preset": True, "train": free, "predict": True}

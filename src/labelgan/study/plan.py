@@ -17,6 +17,7 @@ from typing import Any
 
 from labelgan.config import Config
 from labelgan.config_study import AUTO, StudyConfig
+from labelgan.errors import ConfigError
 from labelgan.study.arms import ARMS, arm_settings, require_arms
 from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.folds import Fold, inner_split, make_folds
@@ -121,6 +122,9 @@ class _Planner:
         self.made = Plan(make_folds(config, cohort, test), config.arms)
 
     def plan(self) -> Plan:
+        for part in ("generator", "segmenter"):
+            if getattr(self.config, part).train.devices > 1:
+                raise ConfigError(f"{part}.train.devices", "a study's jobs have a device each; give it more --workers")
         digest = _digest(self.cohort.fingerprint())
         self.store = self.made.add(
             Job(PREPARE, "slices of the whole cohort", {"cohort": digest, "config": _plain(self.config.prepare)}, {})
@@ -166,6 +170,7 @@ class _Planner:
         """The jobs that train an ensemble, predict cases with it, and score them."""
         settings = _plain(arm_settings(arm, self.config, share))
         settings["train"] |= _ANYWHERE
+        del settings["train"]["devices"]
         predict = settings.pop("predict")
         settings.pop("preset")  # the name of settings that are all spelt out
         inputs = {"store": self.store}
@@ -199,6 +204,7 @@ class _Planner:
     def _samples(self, fold: Fold, train: tuple[str, ...], label: str) -> tuple[Job, Job]:
         settings = _plain(self.config.generator)
         settings["train"] |= {**_ANYWHERE, "seed": self._seed(fold)}
+        del settings["train"]["devices"]
         params = {"train": list(train), "config": settings, "start_from": self.start_from}
         generator = self.made.add(Job(GENERATOR, label, params, {"store": self.store}, gpus=self.gpus))
         drawn = {"num": self.config.samples, "seed": self._seed(fold)}

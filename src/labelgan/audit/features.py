@@ -23,11 +23,6 @@ def lesion_masks(slices: AuditSlices) -> Tensor:
     return torch.from_numpy(slices.lesion_NHW[:, None].astype(np.float32))
 
 
-def with_lesion(slices: AuditSlices) -> AuditSlices:
-    """The slices whose mask has a lesion."""
-    return slices.select(slices.lesion_NHW.any(axis=(1, 2)))
-
-
 def coarse_images(slices: AuditSlices, side: int) -> np.ndarray:
     """Image channels averaged down to ``side`` × ``side`` pixels: (N, C · side²) float32."""
     return _coarse(slices, side, unit_images)

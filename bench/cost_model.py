@@ -22,15 +22,17 @@ from pathlib import Path
 
 from labelgan import api, api_study
 from labelgan.config_study import StudyConfig
+from labelgan.data.store import SliceStore
+from labelgan.files import read_json
 from labelgan.study import cost_probe
 from labelgan.study.cost import estimate, makespan, sizes_of
 from labelgan.study.cost_probe import PROCESSOR, WALL
 from labelgan.study.cost_rates import Rate, finished, ledger_rates, stored_slices
 from labelgan.study.cost_work import Sizes
 from labelgan.study.engines import InlineEngine
-from labelgan.study.jobs import Places
+from labelgan.study.jobs import STORE, Places
 from labelgan.study.ledger import Job, Ledger
-from labelgan.study.plan import Plan
+from labelgan.study.plan import PREPARE, Plan
 from labelgan.study.run import StudySources, look, make_plan
 from labelgan.study.scheduler import run_jobs
 from labelgan.study.worker import run_folder
@@ -41,7 +43,7 @@ CLOCKS = {"processor": PROCESSOR, "wall": WALL}
 
 def settings(steps: int) -> StudyConfig:
     """Networks of the laptop preset on slices of 64×64, trained for fewer steps."""
-    changed = [f"arms={ARMS}", "prepare.spacing_mm=3.2", "members=2", "samples=100"]
+    changed = [f"arms={ARMS}", "prepare.spacing_mm=3.2", "members=2", "samples=100", "audited=false"]
     for part in ("generator", "segmenter"):
         changed += [f"{part}.train.steps={steps}", f"{part}.train.device=cpu"]
     return api_study.study_config(preset="laptop", settings=changed)
@@ -86,28 +88,43 @@ def halves(jobs: list[Job], done: Mapping[str, float]) -> tuple[list[Job], list[
 
 
 def other_half(
-    plan: Plan, ledger: Ledger, seconds: Mapping[str, float], sizes: Sizes
+    jobs: list[Job], ledger: Ledger, seconds: Mapping[str, float], sizes: Sizes
 ) -> dict[str, tuple[int, float, float]]:
     """For every kind with two finished jobs or more: how many are predicted, their seconds, those predicted."""
-    known, others = halves(plan.jobs, seconds)
-    rates = ledger_rates(plan.jobs, ledger, {job.key: seconds[job.key] for job in known}, sizes)
+    known, others = halves(jobs, seconds)
+    rates = ledger_rates(jobs, ledger, {job.key: seconds[job.key] for job in known}, sizes)
     made = estimate(others, rates, sizes, done={}) if others else None
     measured = totals(others, seconds)
     return {} if made is None else {k.kind: (k.jobs, measured[k.kind], k.seconds) for k in made.kinds}
 
 
+def jobs_of(ledger: Ledger) -> list[Job]:
+    """The jobs whose folders are there, whatever version of the package planned them."""
+    found: dict[str, Job] = {}
+
+    def load(key: str) -> Job:
+        if key not in found:
+            told = read_json(ledger.jobs / key / "job.json")
+            inputs = {name: load(read) for name, read in told["inputs"].items()}
+            found[key] = Job(told["kind"], told["label"], told["params"], inputs, told["runner"], told["gpus"])
+            assert found[key].key == key
+        return found[key]
+
+    return [load(path.parent.name) for path in sorted(ledger.jobs.glob("*/job.json"))]
+
+
 def check_study(folder: Path) -> None:
     """Prints how well every second job of a study predicts the others."""
-    config = StudyConfig.from_toml(folder / "config.toml")
-    places = Places.of(folder / "jobs" / "any")
-    sources = StudySources(places.data, places.test, places.start_from, places.synthetic)
-    cohort, test = look(sources, folder)
-    plan, ledger = make_plan(config, sources, cohort, test), Ledger(folder)
-    seconds = finished(plan.jobs, ledger)
-    sizes = sizes_of(cohort, test, stored_slices(plan, ledger) or {})
+    places, ledger = Places.of(folder / "jobs" / "any"), Ledger(folder)
+    cohort, test = look(StudySources(places.data, places.test), folder)
+    jobs = jobs_of(ledger)
+    seconds = finished(jobs, ledger)
+    store = next(job for job in jobs if job.kind == PREPARE)
+    manifest = SliceStore.open(ledger.folder(store) / STORE).manifest
+    sizes = sizes_of(cohort, test, {"data": {case.id: float(case.count) for case in manifest.cases}})
     print("| kind | jobs predicted | measured, s | predicted / measured |")
     print("|---|---:|---:|---:|")
-    for kind, (count, measured, predicted_s) in other_half(plan, ledger, seconds, sizes).items():
+    for kind, (count, measured, predicted_s) in other_half(jobs, ledger, seconds, sizes).items():
         print(f"| {kind} | {count} | {measured:.1f} | {predicted_s / measured:.2f} |")
 
 
@@ -145,7 +162,7 @@ def main() -> None:
             seconds = {key: both[clock] for key, both in spent.items()}
             measured = totals(plan.jobs, seconds)
             before = predicted(plan.jobs, probe.rates, sizes_of(cohort, None, probe.slices))
-            other = other_half(plan, ledger, seconds, sizes)
+            other = other_half(plan.jobs, ledger, seconds, sizes)
             waited = f"{probe.busy:.1f} times the processor's while probing"
             print(f"\n{name} seconds, one worker, one thread; the wall's clock ran {waited}\n")
             print("| kind | jobs | measured, s | probe / measured | other half, predicted / measured |")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+import labelgan
 from labelgan import api_study
 from labelgan.errors import ConfigError, DataError
 
@@ -41,6 +42,13 @@ def test_an_old_study_goes_on_with_its_own_settings(tmp_path):
     assert api_study.study_config(resume_from=tmp_path, settings=["samples=3"]).samples == 3
     assert api_study.study_config(resume_from=tmp_path, model="gan").seed == 0
     assert api_study.study_config(resume_from=tmp_path / "new").seed == 0
+
+
+def test_a_study_in_one_call(study_cohort, study_config, tiny_study, tmp_path):
+    result = labelgan.run_study(study_cohort, tmp_path / "study", config=study_config, workers=2, device="cpu")
+    assert result.verdict == tiny_study.verdict
+    with pytest.raises(ConfigError, match="preset: is given beside a whole config"):
+        labelgan.run_study(study_cohort, tmp_path / "other", config=study_config, preset="laptop")
 
 
 def test_report_and_verdict_of_a_finished_study(tiny_study, tmp_path):

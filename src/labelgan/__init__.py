@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         segment_train,
         train,
     )
+    from labelgan.api_audit import audit as run_audit
+    from labelgan.api_study import build_report
+    from labelgan.api_study import study as run_study
     from labelgan.data.case import Case, Cohort
     from labelgan.data.layouts import read_cohort
     from labelgan.data.store import SliceStore
@@ -40,6 +43,9 @@ _PLACES = {
     "segment_predict": "labelgan.api",
     "segment_train": "labelgan.api",
     "train": "labelgan.api",
+    "build_report": "labelgan.api_study",
+    "run_audit": "labelgan.api_audit:audit",
+    "run_study": "labelgan.api_study:study",
     "Case": "labelgan.data.case",
     "Cohort": "labelgan.data.case",
     "Generator": "labelgan.gan.sample",
@@ -55,10 +61,13 @@ __all__ = [
     "LabelganError",
     "SliceStore",
     "__version__",
+    "build_report",
     "check",
     "phantom",
     "prepare",
     "read_cohort",
+    "run_audit",
+    "run_study",
     "sample",
     "score",
     "segment_import_li",
@@ -70,7 +79,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+        module, _, function = _PLACES[name].partition(":")
+        return getattr(import_module(module), function or name)
     raise AttributeError(f"module 'labelgan' has no attribute {name!r}")
 
 

@@ -148,6 +148,46 @@ def run_study(
     )
 
 
+def study(
+    data: str | Path,
+    out: str | Path,
+    *,
+    test: str | Path | None = None,
+    synthetic: str | Path | None = None,
+    config: StudyConfig | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    device: str = "auto",
+    report: Report | None = None,
+    **named: Any,
+) -> StudyResult:
+    """Runs a study of a cohort, or what is left of it: ``labelgan study``.
+
+    Args:
+        data: folder of annotated scans.
+        out: the study's folder.
+        test: another cohort to test on.
+        synthetic: labelled cohort to use instead of training generators.
+        config: every setting; or ``named``.
+        engine: key of ``study.engines.ENGINES``.
+        workers: jobs at a time.
+        device: where jobs compute.
+        report: called after every job.
+        named: arguments of `study_config`.
+
+    Example:
+        >>> import labelgan
+        >>> result = labelgan.run_study("scans", "study", preset="laptop", settings=["folds=5"])  # doctest: +SKIP
+        >>> result.verdict["headline"]  # doctest: +SKIP
+    """
+    if config is not None and named:
+        raise ConfigError(next(iter(named)), "is given beside a whole config; give one or the other")
+    config = config or study_config(**named)
+    sources = study_sources(data, test=test, synthetic=synthetic, start_from=config.start_from)
+    engine_settings = [] if workers is None else [f"workers={workers}"]
+    return run_study(config, sources, out, engine=engine, engine_settings=engine_settings, device=device, report=report)
+
+
 def build_report(folder: str | Path) -> Path:
     """Builds report.html of a study's folder again, and gives its path."""
     from labelgan.study.run import again

@@ -58,10 +58,11 @@ def test_it_goes_backward_twice_as_torchs_own():
 
 
 def test_every_batch_norm_of_a_network_is_joined_and_nothing_else():
-    network = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Sequential(nn.BatchNorm2d(3), nn.InstanceNorm2d(3)))
+    inner = nn.Sequential(nn.BatchNorm2d(3), nn.InstanceNorm2d(3))
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), inner)
     before = dict(network.named_parameters())
     assert join_norms(network, ALONE) is network
-    assert type(network[1][0]) is nn.BatchNorm2d
+    assert type(inner[0]) is nn.BatchNorm2d
     joined = join_norms(network, Mirrored())
     assert [type(module).__name__ for module in joined.modules()] == [
         *("Sequential", "Conv2d", "Sequential", "JointBatchNorm2d", "InstanceNorm2d")

@@ -117,7 +117,7 @@ def training_config(
     if preset is not None and preset != config.preset:
         raise ConfigError(f"--preset {preset}", f"{parent} was made with preset {config.preset or 'none'}")
     # Where the parent was trained says nothing about where its child will be.
-    here = [] if resume_from else ["train.device=auto", "train.threads=0"]
+    here = [] if resume_from else ["train.device=auto", "train.devices=1", "train.threads=0"]
     return config.with_settings([*here, *settings])
 
 

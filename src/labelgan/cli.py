@@ -157,6 +157,9 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Generator steps. (default: 5000)")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes of the CPU, that share every batch. (default: 1)")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     exclude: Exclude = "",
     settings: Settings = None,
@@ -169,7 +172,8 @@ def train(
     from labelgan import api
     from labelgan.progress import Progress
 
-    more = [f"train.{key}={value}" for key, value in (("device", device), ("threads", threads)) if value is not None]
+    named = {"device": device, "devices": devices, "threads": threads}
+    more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
     with Progress("prepare", "case") as prepare_progress, Progress("train", "step") as progress:
         try:
             result = api.train(

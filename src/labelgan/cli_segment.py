@@ -29,6 +29,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes of the CPU, that share every batch. (default: 1)")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     fit_threshold: Annotated[
         bool, typer.Option("--fit-threshold", help="Choose the threshold on the training patients.")
@@ -40,7 +43,7 @@ def train(
     from labelgan import api
     from labelgan.progress import Progress
 
-    named = {"device": device, "threads": threads}
+    named = {"device": device, "devices": devices, "threads": threads}
     more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
     more += ["train.fit_threshold=true"] if fit_threshold else []
     with Progress("read", "slice") as read_progress, Progress("segment", "step") as progress:

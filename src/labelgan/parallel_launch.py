@@ -40,7 +40,7 @@ COMMAND = "from labelgan.parallel_launch import serve; serve()"
 
 @contextlib.contextmanager
 def gathered(
-    devices: int, device: str, batch_size: int, follow: Callable[..., None], *arguments: object
+    devices: int, device: str, batch_size: int, follow: Callable[..., object], *arguments: object
 ) -> Iterator[Team]:
     """Gives the team of a training in which this process is the first.
 
@@ -117,17 +117,25 @@ def _fabric(seat: _Seat, accelerator: str) -> Fabric:
     import logging
 
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import ClusterEnvironment
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every start
 
     class Here(ClusterEnvironment):
         """Processes of this machine, started by `gathered`."""
 
-        creates_processes_externally = True
-        main_address = ADDRESS
-        main_port = seat.port
+        @property
+        def creates_processes_externally(self) -> bool:
+            return True
+
+        @property
+        def main_address(self) -> str:
+            return ADDRESS
+
+        @property
+        def main_port(self) -> int:
+            return seat.port
 
         @staticmethod
         def detect() -> bool:
@@ -184,7 +192,7 @@ class _Follower:
         self.number, self.process, self.said = number, process, said
 
     @classmethod
-    def start(cls, task: tuple[_Seat, str, Callable[..., None], tuple[object, ...]]) -> _Follower:
+    def start(cls, task: tuple[_Seat, str, Callable[..., object], tuple[object, ...]]) -> _Follower:
         said = tempfile.TemporaryFile()  # noqa: SIM115  closed by `dismiss`
         # A program of its own, not a fork: torch's threads do not survive forks. It finds the modules that we find.
         process = subprocess.Popen(

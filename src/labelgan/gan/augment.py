@@ -22,12 +22,12 @@ def _column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like.device)[:, None, None, None]
 
 
-def _flip(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+def _flip(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team = ALONE) -> Tensor:
     flipped = _column(team.part(rng.random(team.whole(len(images_NCHW))) < 0.5), images_NCHW)
     return torch.where(flipped, images_NCHW.flip(3), images_NCHW)
 
 
-def _translate(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+def _translate(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team = ALONE) -> Tensor:
     count, _, height, width = images_NCHW.shape
     reach_y, reach_x = (round(config.translate * side) for side in (height, width))
     shift_y = torch.from_numpy(team.part(rng.integers(-reach_y, reach_y + 1, team.whole(count))))
@@ -39,7 +39,7 @@ def _translate(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentCon
     return images_NCHW.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _cutout(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+def _cutout(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team = ALONE) -> Tensor:
     height, width = images_NCHW.shape[2:]
     half_y, half_x = config.cutout * height / 2, config.cutout * width / 2
     whole = team.whole(len(images_NCHW))
@@ -51,7 +51,7 @@ def _cutout(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig
     return images_NCHW.masked_fill(inside, 0.0)
 
 
-def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team) -> Tensor:
+def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentConfig, team: Team = ALONE) -> Tensor:
     shape = (team.whole(len(images_NCHW)), images_NCHW.shape[1] - 1, 1, 1)
     gains = rng.uniform(1 - config.contrast, 1 + config.contrast, shape).astype(np.float32)
     shifts = rng.uniform(-config.brightness, config.brightness, shape).astype(np.float32)
@@ -64,9 +64,12 @@ def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentCon
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One policy entry: what it does, and whether it moves pixels (all channels) or changes values (never the mask)."""
+    """One policy entry: whether it moves pixels (all channels) or changes values (never the mask), and what it does.
 
-    apply: Callable[[Tensor, np.random.Generator, AugmentConfig, Team], Tensor]
+    ``apply(images_NCHW, rng, config, team)`` draws for the whole batch and changes this process's part of it.
+    """
+
+    apply: Callable[..., Tensor]
     geometric: bool
 
 

@@ -14,7 +14,8 @@ import pytest
 
 import labelgan
 
-# cli -> demo -> api_study -> api -> api_audit -> study -> {gan, audit, seg} -> {data, metrics, checkpoint} -> {config, rng, errors, ...}.
+# cli -> demo -> api_study -> api -> api_audit -> study -> {gan, audit, seg} -> {data, metrics, checkpoint}
+# -> {config, rng, errors, ...}.
 # A unit is a module or folder directly under the package. It may import from lower floors; on a shared floor from its
 # neighbours too; never upwards, and gan, audit and seg never from each other.
 FLOORS: tuple[frozenset[str], ...] = (

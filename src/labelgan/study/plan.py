@@ -30,7 +30,6 @@ REPEAT_SEEDS = 1000  # apart between repeats, so that members' seeds do not meet
 
 # Where a job runs is no part of what it makes.
 _ANYWHERE = {"device": "auto", "threads": 0}
-_ALONE = {**_ANYWHERE, "devices": 1}
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class _Planner:
     ) -> tuple[tuple[Job, ...], Job, Job]:
         """The jobs that train an ensemble, predict cases with it, and score them."""
         settings = _plain(arm_settings(arm, self.config, share))
-        settings["train"] |= _ALONE
+        settings["train"] |= _ANYWHERE
         del settings["train"]["devices"]
         predict = settings.pop("predict")
         settings.pop("preset")  # the name of settings that are all spelt out
@@ -204,7 +203,7 @@ class _Planner:
 
     def _samples(self, fold: Fold, train: tuple[str, ...], label: str) -> tuple[Job, Job]:
         settings = _plain(self.config.generator)
-        settings["train"] |= {**_ALONE, "seed": self._seed(fold)}
+        settings["train"] |= {**_ANYWHERE, "seed": self._seed(fold)}
         del settings["train"]["devices"]
         params = {"train": list(train), "config": settings, "start_from": self.start_from}
         generator = self.made.add(Job(GENERATOR, label, params, {"store": self.store}, gpus=self.gpus))

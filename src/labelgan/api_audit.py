@@ -86,8 +86,9 @@ def sample_judge(run: str | Path, train: str | Path) -> Judge:
     """
     import numpy as np
 
+    from labelgan.audit.brains import estimate_brains
     from labelgan.audit.filters import SampleFilter
-    from labelgan.audit.slices import AuditSlices, estimate_brains
+    from labelgan.audit.slices import AuditSlices
     from labelgan.data.store import SliceStore
     from labelgan.gan.run_folder import RunFolder
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.audit.slices import AuditData, AuditSlices, concatenate, estimate_brains
+from labelgan.audit.brains import estimate_brains
+from labelgan.audit.slices import AuditData, AuditSlices, concatenate
 from labelgan.errors import ConfigError, DataError
 
 
@@ -67,13 +68,14 @@ def test_a_real_cohort_comes_as_its_store_has_it(phantom_cohort, phantom_store):
     assert np.array_equal(slices.patients, stored.patients)
 
 
-def test_brains_are_estimated_where_the_signal_is(phantom_store):
-    slices = AuditSlices.from_store(phantom_store)
-    middle = slices.select((slices.z_fraction > 0.3) & (slices.z_fraction < 0.7))
-    found, known = estimate_brains(middle.images_NCHW) > 0, middle.brains_NHW > 0
-    dice = 2 * (found & known).sum() / (found.sum() + known.sum())
-    assert dice > 0.85
-    assert not estimate_brains(np.zeros((1, 2, 32, 32), np.float32)).any()
+def test_lone_brains_are_found_once_and_are_those_of_synthetic_slices(phantom_store, tiny_samples, monkeypatch):
+    real, samples = AuditSlices.from_store(phantom_store), AuditSlices.from_cohort(tiny_samples, phantom_store)
+    assert samples.lone_brains_NHW is samples.brains_NHW
+    assert np.array_equal(samples.brains_NHW, estimate_brains(samples.images_NCHW))
+    assert np.array_equal(real.lone_brains_NHW, estimate_brains(real.images_NCHW))
+    assert not np.array_equal(real.lone_brains_NHW, real.brains_NHW)
+    monkeypatch.setattr("labelgan.audit.slices.estimate_brains", None)
+    assert real.lone_brains_NHW is real.lone_brains_NHW
 
 
 def test_features_are_computed_once(phantom_store):

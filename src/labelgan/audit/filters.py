@@ -14,7 +14,7 @@ from labelgan.audit.labels import dealt
 from labelgan.audit.lesions import measure_lesions
 from labelgan.audit.neighbours import Comparable, Report, Space, neighbours
 from labelgan.audit.ring import ContrastFit, contrasts
-from labelgan.audit.slices import AuditSlices, estimate_brains
+from labelgan.audit.slices import AuditSlices
 from labelgan.rng import generator_for
 
 COPY = "copy of a training slice"
@@ -91,7 +91,7 @@ class SampleFilter:
             some = generator_for(seed, "filter", "reference").permutation(len(train))[:MOST_REFERENCE]
             some = everyone.select(np.sort(some))
             limits = limits_of(neighbours(some, everyone, apart=True, title="training slices", report=report))
-        brains_NHW = estimate_brains(train.images_NCHW)
+        brains_NHW = train.lone_brains_NHW
         _, own_NC = contrasts(train.images_NCHW, train.masks_NHW, brains_NHW)
         _, others_NC = contrasts(train.images_NCHW, dealt(train.masks_NHW, seed), brains_NHW)
         contrast = ContrastFit.of(own_NC, others_NC)
@@ -107,7 +107,7 @@ class SampleFilter:
         """Tells which samples to keep, and why not the others; every sample is judged alone."""
         reasons = np.full(len(samples), "", dtype=object)
         # the last entered stands: the gravest comes last
-        brains_NHW = estimate_brains(samples.images_NCHW)
+        brains_NHW = samples.lone_brains_NHW
         load = measure_lesions(samples.masks_NHW, brains_NHW).load
         reasons[load > self.most_load] = LOAD
         if self.contrast is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from labelgan.audit.findings import Better, Finding
 from labelgan.audit.lesions import LesionTable, components, measure_lesions
 from labelgan.audit.ring import ContrastFit, contrasts
-from labelgan.audit.slices import AuditData, AuditSlices, estimate_brains
+from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
 
@@ -201,10 +201,8 @@ def _lesion_recall(masks_NHW: np.ndarray, found_NHW: np.ndarray) -> float | None
 def _brains(data: AuditData) -> dict[str, np.ndarray]:
     """Brains of the three sets found in one way: slice by slice in all of them where those of the samples were."""
     sets = {"samples": data.samples, "train": data.train, "held_out": data.held_out}
-    brains = {name: slices.brains_NHW for name, slices in sets.items()}
-    if not data.samples.patients.astype(bool).any():
-        brains |= {name: estimate_brains(sets[name].images_NCHW) for name in ("train", "held_out")}
-    return brains
+    lone = not (data.samples.patients != "").any()
+    return {name: slices.lone_brains_NHW if lone else slices.brains_NHW for name, slices in sets.items()}
 
 
 def _agreement(sets: Mapping[str, Labels], kind: str) -> Finding:

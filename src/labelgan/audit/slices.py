@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from labelgan.data.brain_search import find_brain
+from labelgan.audit.brains import estimate_brains
 from labelgan.data.layouts import read_cohort
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
@@ -59,6 +61,12 @@ class AuditSlices:
     def lesion_NHW(self) -> np.ndarray:
         """Where the mask is lesion, bool; other pathology is not."""
         return self.masks_NHW == 1
+
+    @cached_property
+    def lone_brains_NHW(self) -> np.ndarray:
+        """Brains, each found from its slice alone as those of synthetic slices are; found once."""
+        synthetic = not (self.patients != "").any()
+        return self.brains_NHW if synthetic else estimate_brains(self.images_NCHW)
 
     def select(self, rows: Any) -> Self:
         """The slices of some rows: an index array, a bool array or a Python slice."""
@@ -161,7 +169,8 @@ class AuditSlices:
         for read in read_labelled_slices(cohort, cases, store, progress):
             images_ZCHW = np.ascontiguousarray(read.images_ZCHW, np.float32)
             count = len(images_ZCHW)
-            brains_ZHW = estimate_brains(images_ZCHW) if read.brains_ZHW is None else read.brains_ZHW
+            # of synthetic slices they are found at the end, all at once
+            brains_ZHW = np.zeros(read.masks_ZHW.shape) if read.brains_ZHW is None else read.brains_ZHW
             heights = np.full(count, np.nan) if read.z_fraction is None else read.z_fraction
             names = [read.case.id if count == 1 else f"{read.case.id}/{number}" for number in range(count)]
             parts.append(
@@ -176,6 +185,8 @@ class AuditSlices:
                 )
             )
         slices = concatenate(parts)
+        if synthetic:
+            slices = dataclasses.replace(slices, brains_NHW=estimate_brains(slices.images_NCHW))
         return slices if max_slices is None else slices.subset(max_slices, seed, "audit slices")
 
 
@@ -183,18 +194,6 @@ def concatenate(parts: list[AuditSlices]) -> AuditSlices:
     """Joins slices of one grid."""
     fields = list(AuditSlices.__dataclass_fields__)
     return AuditSlices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
-
-
-def estimate_brains(images_NCHW: np.ndarray) -> np.ndarray:
-    """Finds the brain in the first channel of every slice by itself; see `data.brain_search.find_brain`.
-
-    A slice alone tells less than a volume: where scalp touches the brain, some of it is taken along.
-
-    Returns:
-        (N, H, W) uint8; all 0 for a slice of one value.
-    """
-    brains = [find_brain(image_CHW[0][None])[0] for image_CHW in images_NCHW]
-    return np.stack(brains).astype(np.uint8)
 
 
 class Encoder(Protocol):

@@ -153,6 +153,14 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "laptop": {  # a few patients, a few minutes on one core
         "network": {"width": 8, "norm": "batch", "prior": 0.01},
-        "train": {"steps": 600, "batch_size": 16, "lr": 1e-3, "schedule": "cosine", "lesion_share": 0.5},
+        "train": {
+            "steps": 600,
+            "batch_size": 16,
+            "lr": 1e-3,
+            "schedule": "cosine",
+            "lesion_share": 0.5,
+            "restart_above": 0.95,
+            "restart_after": 60,
+        },
     },
 }

@@ -94,7 +94,9 @@ def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
 
     Outside the head a network soon gives the bias of its last convolution alone. From 0, a probability of one half,
     that bias needs thousands of steps of a low learning rate to say "no lesion"; ``prior`` begins it there, at
-    log(prior / (1 - prior)) (Lin et al., ICCV 2017, section 3.3).
+    log(prior / (1 - prior)) (Lin et al., ICCV 2017, section 3.3). The convolution's weights are then centred: features
+    after a ReLU are never negative, and where chance gives all weights one sign, the network begins far from its prior,
+    and one with eight features or so can stay there.
 
     Args:
         config: which, how wide, how normalised, where it begins.
@@ -111,6 +113,8 @@ def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
         assert last.out_channels == 1
         assert last.bias is not None
         nn.init.constant_(last.bias, math.log(config.prior / (1 - config.prior)))
+        with torch.no_grad():
+            last.weight -= last.weight.mean()
     return network
 
 

@@ -64,21 +64,22 @@ def main() -> None:
         held_out=drawn(options.held_out, options.side, 25, "h"),
     )
     rows: list[tuple[str, float, float, float]] = []
-    last = ["", time.process_time(), time.monotonic()]
+    last = "", time.process_time(), time.monotonic()
 
     def report(done: int, steps: int, what: str) -> None:
+        nonlocal last
         now = time.process_time(), time.monotonic()
         if last[0]:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             rows.append((last[0], now[0] - last[1], now[1] - last[2], peak / 2**30))
             print("{:<10} {:8.1f} s processor {:8.1f} s elapsed   peak {:.2f} GiB".format(*rows[-1]), flush=True)
-        last[:] = [what, *now]
+        last = what, *now
 
     facts = {name: {} for name in ("samples", "train", "held_out")}
     config = AuditConfig()
     with tempfile.TemporaryDirectory() as folder:
         run.audit_slices(data, Path(folder), config, torch.device("cpu"), facts=facts, notes=[], report=report)
-    spent, elapsed = (sum(row[column] for row in rows) for column in (1, 2))
+    spent, elapsed = sum(row[1] for row in rows), sum(row[2] for row in rows)
     print(f"{'in all':<10} {spent:8.1f} s processor {elapsed:8.1f} s elapsed   peak {rows[-1][3]:.2f} GiB")
 
 

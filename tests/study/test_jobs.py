@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_masks_on_disk(tiny_study, study_cohort):
     cases = {case.id: case for case in read_cohort(study_cohort).cases}
     for row in ledger.result(job)["rows"]:
         mask = cases[row["case"]].load_mask()
-        found = np.asarray(nib.load(predicted / row["case"] / RESULT).dataobj)
+        found = np.asarray(nib.Nifti1Image.from_filename(predicted / row["case"] / RESULT).dataobj)
         assert mask is not None
         expected = score_masks(mask.data, found, affine=mask.affine).to_json()
         assert {name: row[name] for name in expected} == expected

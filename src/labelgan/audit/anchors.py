@@ -31,7 +31,7 @@ def blurred(slices: AuditSlices, config: FidelityConfig) -> AuditSlices:
     sd = config.blur * slices.size[1]
     images_NCHW = ndimage.gaussian_filter(slices.images_NCHW, (0, 0, sd, sd), mode="nearest")
     wider = [
-        ndimage.distance_transform_edt(mask != 1) <= max(1.0, sd) if (mask == 1).any() else mask == 1
+        np.asarray(ndimage.distance_transform_edt(mask != 1)) <= max(1.0, sd) if (mask == 1).any() else mask == 1
         for mask in slices.masks_NHW
     ]
     masks_NHW = np.where(np.stack(wider) & (slices.masks_NHW != 2), 1, slices.masks_NHW).astype(np.uint8)

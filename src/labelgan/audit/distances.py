@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ def wasserstein_1(a_NK: np.ndarray, b_MK: np.ndarray) -> float:
     weights_N, weights_M = (np.full(count, 1 / count) for count in cost_NM.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # POT warns where it stops before the optimum
-        return float(ot.emd2(weights_N, weights_M, cost_NM, numItermax=10_000_000))
+        cost: Any = ot.emd2(weights_N, weights_M, cost_NM, numItermax=10_000_000)
+        return float(cost)
 
 
 def distances(a_NK: np.ndarray, b_MK: np.ndarray) -> np.ndarray:

@@ -36,13 +36,18 @@ RESULT = "result.nii.gz"
 
 
 class Context(Protocol):
-    """What a job is given; see `study.worker`."""
+    """What a job is given; see `study.worker.Context`."""
 
-    kind: str
-    params: Mapping[str, Any]
-    inputs: Mapping[str, Path]
-    results: Mapping[str, Mapping[str, Any]]
-    folder: Path
+    @property
+    def kind(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, Any]: ...
+    @property
+    def inputs(self) -> Mapping[str, Path]: ...
+    @property
+    def results(self) -> Mapping[str, Mapping[str, Any]]: ...
+    @property
+    def folder(self) -> Path: ...
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ def audit(
         Path | None, typer.Option("--held-out", help="Slice store of patients that the generator has not seen.")
     ] = None,
     exclude: Exclude = "",
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Segmenter of real training patients: do the masks agree with it?")
+    ] = None,
+    generator: Annotated[
+        Path | None, typer.Option(help="Run folder of the samples' generator: does its critic tell who was trained on?")
+    ] = None,
     settings: Settings = None,
     device: Device = "auto",
 ) -> None:
@@ -37,6 +43,8 @@ def audit(
             out,
             held_out=held_out,
             exclude=ids(exclude),
+            segmenter=segmenter,
+            generator=generator,
             settings=settings or [],
             device=device,
             report=progress,

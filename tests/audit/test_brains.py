@@ -83,7 +83,7 @@ def test_squared_depth_is_the_distance_to_the_outside(most):
 
     mask = generator_for(1, "depth").random((5, 30, 21)) < 0.97
     mask[0] = True
-    true = np.stack([distance_transform_edt(np.pad(plane, 1))[1:-1, 1:-1] ** 2 for plane in mask])
+    true = np.stack([np.asarray(distance_transform_edt(np.pad(plane, 1)))[1:-1, 1:-1] ** 2 for plane in mask])
     found = brains._squared_depth(mask, most)
     near = true <= most**2
     assert np.allclose(found[near], true[near])

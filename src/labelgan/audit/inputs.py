@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,21 @@ class AuditedCases:
     held_out_ids: tuple[str, ...]
     pixel_mm: tuple[float, float]
     notes: list[str]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A trained network that an audit asks: its folder, the cases that it has seen, and what it answers."""
+
+    path: Path
+    seen: SeenCases
+    ask: Callable[..., np.ndarray]
+
+    def require_unseen(self, cases: AuditedCases, train: SliceStore, config: AuditDataConfig) -> None:
+        """Raises LeakError when the network has seen a held-out case or patient."""
+        held = tuple(case for case in cases.held_out_store.cases if case.id in set(cases.held_out_ids))
+        seen = self.seen if config.one_cohort else _nameless(self.seen)
+        require_no_leak(self.path, seen, held, (*train.cases, *held))
 
 
 def audited_cases(

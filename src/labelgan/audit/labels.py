@@ -6,7 +6,7 @@ whose masks were spoilt: dealt to other slices, moved by eight pixels, or dilate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from labelgan.audit.findings import Better, Finding
 from labelgan.audit.lesions import LesionTable, components, measure_lesions
 from labelgan.audit.ring import ContrastFit, contrasts
-from labelgan.audit.slices import AuditData, AuditSlices
+from labelgan.audit.slices import AuditData, AuditSlices, Segmenter
 from labelgan.config_audit import AuditConfig
 from labelgan.rng import generator_for
 
@@ -23,9 +23,6 @@ MOVE_PX, GROW_PX = 8, 3
 """How far the spoilt masks are moved, rows, and dilated, pixels."""
 
 _SPREAD_DRAWS, _SPREAD_QUANTILE, _SPREAD_FACTOR = 200, 0.975, 1.5
-
-Segmenter = Callable[[np.ndarray], np.ndarray]
-"""(N, C, H, W) z-scores to (N, H, W) lesion probability, trained on real training patients alone."""
 
 
 def dealt(masks_NHW: np.ndarray, seed: int) -> np.ndarray:
@@ -112,6 +109,7 @@ def labels(data: AuditData, config: AuditConfig) -> list[Finding]:
         ``label.load``, ``.count``, ``.empty``, ``.size``, ``.depth``: Wasserstein-1 distance of the lesions'
         quantities, with the Kolmogorov-Smirnov statistic and, as ``extra["limit"]``, the distance that groups of
         training patients, as many as are held out, keep from the rest.
+        Where there is a segmenter, also what `segmenter_agreement` gives.
     """
     seed = config.data.seed
     brains = _brains(data)
@@ -137,6 +135,8 @@ def labels(data: AuditData, config: AuditConfig) -> list[Finding]:
         limit = _patient_spread(*quantities["train"][name], train.patients, len(set(data.held_out.patients)), seed)
         extra = {"limit": limit} if limit is not None else {}
         findings.append(_distance(f"label.{name}", quantity.title, quantity.unit, values, quantity.spoilt, extra))
+    if data.segmenter is not None:
+        findings += segmenter_agreement(data, data.segmenter, seed)
     return findings
 
 

@@ -25,12 +25,12 @@ def privacy(data: AuditData, config: AuditConfig) -> list[Finding]:
 
     Returns:
         ``copies.share``, with the closest pairs and the patients concerned in its extra; ``copies.certain``,
-        ``copies.patients``, ``copies.authenticity`` and ``membership.nearest_sample``. The good anchors are those of
-        held-out slices, on which the limits were set.
+        ``copies.patients``, ``copies.authenticity`` and ``membership.nearest_sample``, and ``membership.critic`` where
+        there is a critic. The good anchors are those of held-out slices, on which the limits were set.
     """
     sets = {name: comparable(data, name) for name in ("samples", "train", "held_out")}
     found = audit_copies(sets["samples"], sets["train"], sets["held_out"], pairs=PAIRS)
-    return [*_copies(found, data), _membership(sets, config)]
+    return [*_copies(found, data), _membership(sets, config), *_critic_attack(data, config)]
 
 
 def comparable(data: AuditData, name: str) -> Comparable:
@@ -125,6 +125,21 @@ def _membership(sets: dict[str, Comparable], config: AuditConfig) -> Finding:
         patients[name] = part.patients
     result = attack(scores["train"], patients["train"], scores["held_out"], patients["held_out"], seed=seed)
     return _attack_finding("membership.nearest_sample", "AUC of membership inference by the nearest sample", result)
+
+
+def _critic_attack(data: AuditData, config: AuditConfig) -> list[Finding]:
+    """The attack of one who has the critic too: a slice that it likes is guessed to be a training slice."""
+    if data.critic is None:
+        return []
+    seed, most = config.data.seed, config.privacy.attacked
+    scores, patients = {}, {}
+    for name in ("train", "held_out"):
+        part: AuditSlices = getattr(data, name)
+        part = part.select(_drawn(len(part), most, seed, name))
+        scores[name] = data.critic(part.images_NCHW, part.masks_NHW)
+        patients[name] = part.patients
+    result = attack(scores["train"], patients["train"], scores["held_out"], patients["held_out"], seed=seed)
+    return [_attack_finding("membership.critic", "AUC of membership inference by the critic's score", result)]
 
 
 def _drawn(count: int, most: int, seed: int, name: str) -> np.ndarray:

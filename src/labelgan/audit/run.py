@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from labelgan.audit.encoder import LearnedEncoder, fit_encoder, load_encoder
 from labelgan.audit.fidelity import fidelity
 from labelgan.audit.findings import Finding
 from labelgan.audit.gates import Gate, judge
-from labelgan.audit.inputs import audited_cases
+from labelgan.audit.inputs import Instrument, audited_cases
 from labelgan.audit.labels import labels
 from labelgan.audit.privacy import privacy
 from labelgan.audit.slices import AuditData, AuditSlices
@@ -99,6 +100,8 @@ def run_audit(
     out: Path,
     config: AuditConfig | None = None,
     *,
+    segmenter: Instrument | None = None,
+    critic: Instrument | None = None,
     report: Report | None = None,
     read_report: Report | None = None,
 ) -> AuditReport:
@@ -112,6 +115,8 @@ def run_audit(
         held_out: store of other patients, or ids of patients or cases of `train` that the generator never saw.
         out: folder to write into; files of an earlier audit are replaced.
         config: all settings.
+        segmenter: lesion probabilities, of `audit.slices.Segmenter`, of one that was trained on real patients alone.
+        critic: scores, of `audit.slices.Critic`, of the samples' generator's critic.
         report: called as (steps done, steps, what is being done).
         read_report: called for every case of the cohort that is read.
 
@@ -121,6 +126,9 @@ def run_audit(
     """
     config = config or AuditConfig()
     cases = audited_cases(samples, train, held_out, config.data)
+    for instrument in (segmenter, critic):
+        if instrument is not None:
+            instrument.require_unseen(cases, train, config.data)
     device = choose_device(config.data.device)
     make_deterministic()
     if config.data.threads:
@@ -134,6 +142,8 @@ def run_audit(
         ),
         channels=train.channels,
         pixel_mm=cases.pixel_mm,
+        segmenter=None if segmenter is None else segmenter.ask,
+        critic=None if critic is None else critic.ask,
     )
     return audit_slices(data, out, config, device, facts=_facts(samples, train, data), notes=cases.notes, report=report)
 
@@ -160,7 +170,7 @@ def audit_slices(
         encoder = fit_encoder(data.train, config.encoder, config.data.seed, device)
     else:
         encoder = load_encoder(Path(config.encoder.path), len(data.channels), device)
-    data = AuditData(data.samples, data.train, data.held_out, data.channels, data.pixel_mm, encoder)
+    data = dataclasses.replace(data, encoder=encoder)
     findings: list[Finding] = []
     for done, (name, part) in enumerate(PARTS.items(), start=1):
         tell(done, name)

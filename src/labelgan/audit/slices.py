@@ -202,6 +202,13 @@ class Encoder(Protocol):
     def __call__(self, slices: AuditSlices, /) -> np.ndarray: ...
 
 
+Segmenter = Callable[[np.ndarray], np.ndarray]
+"""(N, C, H, W) z-scores to (N, H, W) lesion probability, trained on real training patients alone."""
+
+Critic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(N, C, H, W) z-scores and (N, H, W) masks to (N,) scores, higher is more like the critic's training slices."""
+
+
 @dataclass(frozen=True, eq=False)
 class AuditData:
     """The three sets of slices that every part of an audit works on, of one grid, scale and order of channels.
@@ -213,6 +220,8 @@ class AuditData:
         channels: names, in order.
         pixel_mm: size of a pixel along rows and columns.
         encoder: learned features, fitted on `train` alone; None in a test that needs none.
+        segmenter: an independent one, where there is one.
+        critic: of the samples' generator, where it is at hand.
     """
 
     samples: AuditSlices
@@ -221,6 +230,8 @@ class AuditData:
     channels: tuple[str, ...] = ("FLAIR", "T1")
     pixel_mm: tuple[float, float] = (1.0, 1.0)
     encoder: Encoder | None = None
+    segmenter: Segmenter | None = None
+    critic: Critic | None = None
     _features: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def features(self, which: str) -> np.ndarray:

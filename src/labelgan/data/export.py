@@ -147,7 +147,7 @@ def _write_bids(root: Path, slice_: LabelledSlice, facts: CohortFacts) -> None:
 def _end_bids(root: Path, facts: CohortFacts, ids: list[str]) -> None:
     rows = "".join(f"sub-{identifier}\n" for identifier in ids)
     (root / "participants.tsv").write_text("participant_id\n" + rows, encoding="utf-8")
-    (root / ".bidsignore").write_text("manifest.json\n", encoding="utf-8")
+    (root / ".bidsignore").write_text("manifest.json\ncard.md\n", encoding="utf-8")
 
 
 def _write_nnunet(root: Path, slice_: LabelledSlice, facts: CohortFacts) -> None:

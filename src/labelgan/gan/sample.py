@@ -19,13 +19,14 @@ import torch
 
 from labelgan.checkpoint import load_tensors, load_weights
 from labelgan.config_gan import GanConfig
+from labelgan.data.cohort_card import CARD, cohort_card
 from labelgan.data.export import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
-from labelgan.data.preprocess import from_unit
+from labelgan.data.preprocess import from_unit, to_unit
 from labelgan.device import choose_device
 from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
-from labelgan.files import sha256_file
+from labelgan.files import read_json, sha256_file, write_text_atomic
 from labelgan.gan.latent import sample_latents
-from labelgan.gan.mask_channel import decode_mask
+from labelgan.gan.mask_channel import decode_mask, encode_mask
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.trainer import build_networks
 from labelgan.provenance import provenance
@@ -156,6 +157,26 @@ class Generator:
             critic_scores=np.concatenate([part.critic_scores for part in parts]),
         )
 
+    def critic_scores(self, images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> np.ndarray:
+        """What the critic says of labelled slices, real ones too: (N,) float32, higher is more real.
+
+        Args:
+            images_NCHW: z-scores, channels as in `channels`.
+            masks_NHW: 1 where there is a lesion.
+        """
+        scores = np.empty(len(images_NCHW), np.float32)
+        for start in range(0, len(images_NCHW), BLOCK):
+            rows = slice(start, start + BLOCK)
+            images = to_unit(torch.from_numpy(images_NCHW[rows]))
+            lesion = torch.from_numpy(masks_NHW[rows]) == 1
+            # the noise of that encoding is left out: its mean is what all slices have in common
+            noise = torch.zeros(lesion.shape) if self.config.mask.encoding == "gaussian" else None
+            slices = torch.cat([images, encode_mask(lesion, self.config.mask, noise)], dim=1)
+            filled = torch.zeros(BLOCK, *slices.shape[1:])
+            filled[: len(slices)] = slices
+            scores[rows] = self._judge(filled.to(self.device)).flatten().cpu().numpy()[: len(slices)]
+        return scores
+
     def to_intensity(self, images_CHW: np.ndarray) -> np.ndarray:
         """Brings z-scores to the mean scale of the training scans, 0 at the least: (C, H, W) float32."""
         intensity = [self.manifest["intensity"][name] for name in self.channels]
@@ -177,7 +198,7 @@ def sample_cohort(
     judge: Judge | None = None,
     report: Callable[[int, int, str], None] | None = None,
 ) -> Path:
-    """Writes ``num`` labelled synthetic slices as a cohort, with a manifest that tells where each came from.
+    """Writes ``num`` labelled synthetic slices as a cohort, with a card and a manifest that tells where each came from.
 
     Args:
         run: run folder of a finished generator.
@@ -244,6 +265,7 @@ def sample_cohort(
                 "made_with": provenance(),
             },
         )
+        write_text_atomic(temporary / CARD, cohort_card(read_json(temporary / "manifest.json")))
         if out.exists():
             out.rmdir()
         temporary.rename(out)

@@ -11,7 +11,7 @@ class AuditDataConfig(Config):
     """Which slices are looked at, and where the work is done."""
 
     max_slices: int = Field(default=10_000, ge=2, description="most samples, and most training slices; a seeded draw")
-    max_held_out: int = Field(default=4_000, ge=2, description="most held-out slices; a seeded draw")
+    max_held_out: int = Field(default=2_000, ge=2, description="most held-out slices; a seeded draw")
     one_cohort: bool = Field(
         default=True,
         description="a patient of one name in both stores is one person; false: the stores' names are unrelated",

@@ -49,7 +49,7 @@ def test_the_card_says_what_the_manifest_says():
         "layout `wmh`; 800 of them show a lesion",
         "r3gan, 4,321 steps, weights sha256:abc",
         "**Seed**: 7; of every 4 slices the critic kept one",
-        "33 slices of 2 patients, after those of 1 patients that its parent saw",
+        "33 slices of 2 patients (its parent saw 1 more)",
         "copy of a training slice: 5",
         'size_categories: ["1K<n<10K"]',
         "**Licence**: fill in",

@@ -52,4 +52,5 @@ def test_it_begins_as_model_hubs_read_it(tiny_run):
     assert lines[0] == "---"
     header = dict(line.split(": ", 1) for line in lines[1 : lines.index("---", 1)])
     assert header["library_name"] == "labelgan"
+    assert header["pipeline_tag"] == "unconditional-image-generation"
     assert "license" in header

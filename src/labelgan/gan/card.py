@@ -25,6 +25,7 @@ license: other
 license_name: fill-in
 tags: [medical-imaging, gan, synthetic-data, segmentation]
 library_name: labelgan
+pipeline_tag: unconditional-image-generation
 ---
 
 # Labelled slices by {config.model}

@@ -179,3 +179,9 @@ def test_a_segmenter_is_asked_in_blocks_and_gives_the_same(data):
     )
     assert [finding.value for finding in nothing] == [None, None]
     assert "no lesion" in nothing[0].note
+
+
+def test_a_segmenter_that_finds_nothing_in_held_out_patients_tells_nothing(data):
+    for finding in segmenter_agreement(data, lambda images_NCHW: np.zeros(images_NCHW[:, 0].shape)):
+        assert finding.value is None
+        assert "finds nothing in held-out patients" in finding.note

@@ -169,6 +169,8 @@ def segmenter_agreement(
     ):
         values = {which: measure(masks[which], found[which]) for which in found}
         note = "no lesion among the samples, in mask or image" if values["samples"] is None else ""
+        if values["samples"] is not None and not values["held_out"]:  # one that has learned nothing agrees with nobody
+            values["samples"], note = None, "the segmenter finds nothing in held-out patients either: it tells nothing"
         findings.append(
             Finding(
                 f"label.segmenter.{name}",

@@ -63,6 +63,7 @@ def test_the_card_says_what_the_manifest_says():
 def test_an_audit_is_entered_and_what_was_filled_in_stays(tmp_path):
     assert not enter_audit(tmp_path, AUDIT)
     (tmp_path / CARD).write_text(cohort_card(MANIFEST).replace("license_name: fill-in", "license_name: mine"))
+    card = ""
     for _ in range(2):
         assert enter_audit(tmp_path, AUDIT)
         card = (tmp_path / CARD).read_text()

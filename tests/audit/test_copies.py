@@ -176,3 +176,9 @@ def test_equal_distances_make_an_equal_limit():
     zeros = limits_of(found(whole=np.zeros(30)))
     assert zeros["whole"].limit == 0
     assert (closeness_of(found(whole=np.array([0.0, 0.1])), zeros).closeness < 1).tolist() == [True, False]
+
+
+def test_a_copy_that_is_no_closer_than_held_out_ones_is_told_as_such():
+    told = "patient p1: 1 sample counts as a copy, none closer than a held-out patient came"
+    assert str(PatientCopies("p1", 9, 1, 0)) == told
+    assert str(PatientCopies("p1", 9, 2, 0)).startswith("patient p1: 2 samples count as copies, none")

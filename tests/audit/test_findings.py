@@ -19,6 +19,13 @@ def test_equal_anchors_tell_nothing():
     assert Finding("a", "figure", 1.0, good=2.0).standing is None
 
 
+def test_a_bad_anchor_that_is_better_than_the_good_one_tells_nothing():
+    assert Finding("a", "figure", 0.4, good=0.05, bad=0.04).standing is None
+    assert Finding("a", "figure", 0.4, better="higher", good=0.04, bad=0.05).standing is None
+    assert Finding("a", "figure", 0.4, better="higher", good=0.05, bad=0.04).standing is not None
+    assert Finding("a", "figure", 0.4, better="near", good=0.05, bad=0.04).standing is not None
+
+
 def test_json_holds_what_any_reader_can_read():
     extra = {"array": np.arange(3), "nan": float("nan"), "number": np.float32(0.5), "deep": [(np.int64(1), None)]}
     told = Finding("a", "figure", float("inf"), good=1.0, extra=extra).to_json()

@@ -85,6 +85,7 @@ def test_rows_are_held_on_the_bar():
     assert (row.value, row.good, row.mark) == ("2 mm", "–", "↓")
     assert shown(None) == "–"
     assert shown(0.12345) == "0.123"
+    assert shown(-1.8e-18) == "0"
 
 
 def test_a_folder_without_audit_is_told(tmp_path):

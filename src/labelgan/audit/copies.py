@@ -112,8 +112,11 @@ class PatientCopies:
     closer_than_any: int
 
     def __str__(self) -> str:
-        noun = "sample" if self.closer_than_any == 1 else "samples"
-        return f"patient {self.patient}: {self.closer_than_any} {noun} closer than any held-out patient would be"
+        if self.closer_than_any:
+            noun = "sample" if self.closer_than_any == 1 else "samples"
+            return f"patient {self.patient}: {self.closer_than_any} {noun} closer than any held-out patient would be"
+        counts = "sample counts as a copy" if self.copies == 1 else "samples count as copies"
+        return f"patient {self.patient}: {self.copies} {counts}, none closer than a held-out patient came"
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,8 +37,10 @@ class Finding:
 
     @property
     def standing(self) -> float | None:
-        """Where the value stands between the anchors: 0 at the bad one, 1 at the good one, None where not defined."""
+        """Where the value stands: 0 at the bad anchor, 1 at the good one; None where the bad one is not worse."""
         if self.value is None or self.good is None or self.bad is None or self.good == self.bad:
+            return None
+        if self.better != "near" and (self.bad < self.good) != (self.better == "higher"):
             return None
         return (self.value - self.bad) / (self.good - self.bad)
 

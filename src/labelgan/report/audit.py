@@ -24,6 +24,8 @@ GROUPS = {
 SPACES = {"whole": "the whole slice", "parts": "its likest parts", "encoder": "the encoder"}
 """Where two slices were compared."""
 
+ROUNDING = 1e-12  # what sums leave of a zero
+
 WORDS = {True: "passed", False: "failed", None: "not judged"}
 MARKS = {"lower": "↓", "higher": "↑", "near": "≈"}
 
@@ -97,7 +99,7 @@ def row_of(finding: dict[str, Any]) -> Row:
 
 def shown(value: float | None) -> str:
     """A number with three figures; a dash where there is none."""
-    return "–" if value is None else f"{value:.3g}"
+    return "–" if value is None else f"{0.0 if abs(value) < ROUNDING else value:.3g}"
 
 
 def _pictures(folder: Path) -> list[Picture]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labelgan.cli_common import Settings, say, slice_size
+from labelgan.cli_common import Settings, ids, say, slice_size
 from labelgan.errors import EXIT_DONE, EXIT_PROBLEMS, EXIT_REFUSED, ConfigError
 
 if TYPE_CHECKING:
@@ -161,14 +161,14 @@ def _names(text: str | None) -> str | None:
         return None
     import json
 
-    return json.dumps([part.strip() for part in text.split(",") if part.strip()])
+    return json.dumps(ids(text))
 
 
 def _numbers(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        return str([int(part) for part in text.split(",") if part.strip()])
+        return str([int(part) for part in ids(text)])
     except ValueError:
         raise ConfigError(f"--patients {text}", "expected numbers separated by commas, such as 3,5,10") from None
 

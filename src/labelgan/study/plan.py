@@ -169,8 +169,7 @@ class _Planner:
     ) -> tuple[tuple[Job, ...], Job, Job]:
         """The jobs that train an ensemble, predict cases with it, and score them."""
         settings = _plain(arm_settings(arm, self.config, share))
-        settings["train"] |= _ANYWHERE
-        del settings["train"]["devices"]
+        settings["train"] = _anywhere(settings["train"])
         predict = settings.pop("predict")
         settings.pop("preset")  # the name of settings that are all spelt out
         inputs = {"store": self.store}
@@ -203,8 +202,7 @@ class _Planner:
 
     def _samples(self, fold: Fold, train: tuple[str, ...], label: str) -> tuple[Job, Job]:
         settings = _plain(self.config.generator)
-        settings["train"] |= {**_ANYWHERE, "seed": self._seed(fold)}
-        del settings["train"]["devices"]
+        settings["train"] = {**_anywhere(settings["train"]), "seed": self._seed(fold)}
         params = {"train": list(train), "config": settings, "start_from": self.start_from}
         generator = self.made.add(Job(GENERATOR, label, params, {"store": self.store}, gpus=self.gpus))
         drawn = {"num": self.config.samples, "seed": self._seed(fold)}
@@ -238,6 +236,11 @@ class _Planner:
 
     def _seed(self, fold: Fold) -> int:
         return self.config.seed + REPEAT_SEEDS * fold.repeat
+
+
+def _anywhere(train: dict[str, Any]) -> dict[str, Any]:
+    """A training's settings without where it runs."""
+    return {key: value for key, value in train.items() if key != "devices"} | _ANYWHERE
 
 
 def _plain(config: Config) -> dict[str, Any]:

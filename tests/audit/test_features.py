@@ -20,14 +20,14 @@ def slices(phantom_store) -> AuditSlices:
 
 def test_images_are_bounded_and_masks_hold_lesions_alone(slices):
     images, masks = unit_images(slices), lesion_masks(slices)
-    np.testing.assert_allclose(images.numpy(), np.tanh(slices.images_NCHW / 4), rtol=1e-6)
+    np.testing.assert_allclose(images.numpy(), np.tanh(slices.z_scores() / 4), rtol=1e-6)
     assert masks.shape == (len(slices), 1, 32, 32)
     assert masks.sum() == (slices.masks_NHW == 1).sum()
 
 
 def test_coarse_features_are_means_of_fields(slices, monkeypatch):
     images, masks = coarse_images(slices, 4), coarse_masks(slices, 4)
-    fields = np.tanh(slices.images_NCHW / 4).reshape(len(slices), 2, 4, 8, 4, 8).mean(axis=(3, 5))
+    fields = np.tanh(slices.z_scores() / 4).reshape(len(slices), 2, 4, 8, 4, 8).mean(axis=(3, 5))
     np.testing.assert_allclose(images, fields.reshape(len(slices), -1), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(masks.sum(axis=1) * 64, slices.lesion_NHW.sum(axis=(1, 2)), rtol=1e-5)
     monkeypatch.setattr("labelgan.audit.features.BLOCK", 5)

@@ -12,7 +12,9 @@ def test_a_store_gives_its_slices(phantom_store):
     slices = AuditSlices.from_store(phantom_store)
     assert len(slices) == len(phantom_store)
     assert slices.size == (32, 32)
-    assert np.array_equal(slices.images_NCHW, phantom_store.images.astype(np.float32))
+    assert slices.images_NCHW.dtype == np.float16  # half the memory, and exactly what the store holds
+    assert slices.z_scores([1]).dtype == np.float32
+    assert np.array_equal(slices.z_scores(), phantom_store.images.astype(np.float32))
     assert np.array_equal(slices.masks_NHW, phantom_store.masks)
     assert np.array_equal(slices.z_fraction, phantom_store.index["z_fraction"])
     assert set(slices.patients) == {"P001", "P002", "P003"}
@@ -63,7 +65,7 @@ def test_a_synthetic_cohort_has_no_patients(tiny_samples, phantom_store):
 
 def test_a_real_cohort_comes_as_its_store_has_it(phantom_cohort, phantom_store):
     slices, stored = AuditSlices.from_cohort(phantom_cohort, phantom_store), AuditSlices.from_store(phantom_store)
-    np.testing.assert_allclose(slices.images_NCHW, stored.images_NCHW, rtol=1e-3, atol=1e-3)
+    assert np.array_equal(slices.images_NCHW, stored.images_NCHW)
     assert np.array_equal(slices.brains_NHW, stored.brains_NHW)
     assert np.array_equal(slices.patients, stored.patients)
 

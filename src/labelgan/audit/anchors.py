@@ -10,6 +10,8 @@ from labelgan.audit.slices import AuditSlices
 from labelgan.config_audit import FidelityConfig
 from labelgan.rng import generator_for
 
+_BLOCK = 256
+
 
 def noisy(slices: AuditSlices, config: FidelityConfig, seed: int) -> AuditSlices:
     """Adds noise of every scale alike to the images, and moves each mask by up to an eighth of the slice."""
@@ -18,7 +20,8 @@ def noisy(slices: AuditSlices, config: FidelityConfig, seed: int) -> AuditSlices
     height, width = slices.size
     for row in range(len(slices)):
         draw = generator_for(seed, "spoilt", "noise", row)
-        images_NCHW[row] += np.float32(config.noise) * octave_noise(images_NCHW.shape[1:], draw)
+        noise_CHW = np.float32(config.noise) * octave_noise(images_NCHW.shape[1:], draw)
+        images_NCHW[row] = slices.z_scores(row) + noise_CHW
         down, right = (int(draw.integers(-side // 8, side // 8 + 1)) for side in (height, width))
         masks_NHW[row] = shifted(slices.masks_NHW[row], down, right)
     return dataclasses.replace(slices, images_NCHW=images_NCHW, masks_NHW=masks_NHW)
@@ -29,13 +32,15 @@ def blurred(slices: AuditSlices, config: FidelityConfig) -> AuditSlices:
     from scipy import ndimage
 
     sd = config.blur * slices.size[1]
-    images_NCHW = ndimage.gaussian_filter(slices.images_NCHW, (0, 0, sd, sd), mode="nearest")
+    images_NCHW = np.empty_like(slices.images_NCHW)
+    for rows in slices.blocks(_BLOCK):
+        images_NCHW[rows] = ndimage.gaussian_filter(slices.z_scores(rows), (0, 0, sd, sd), mode="nearest")
     wider = [
         np.asarray(ndimage.distance_transform_edt(mask != 1)) <= max(1.0, sd) if (mask == 1).any() else mask == 1
         for mask in slices.masks_NHW
     ]
     masks_NHW = np.where(np.stack(wider) & (slices.masks_NHW != 2), 1, slices.masks_NHW).astype(np.uint8)
-    return dataclasses.replace(slices, images_NCHW=images_NCHW.astype(np.float32), masks_NHW=masks_NHW)
+    return dataclasses.replace(slices, images_NCHW=images_NCHW, masks_NHW=masks_NHW)
 
 
 def repeated(slices: AuditSlices, seed: int) -> AuditSlices:

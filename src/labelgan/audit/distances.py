@@ -74,7 +74,8 @@ def kernel_distance(
 
 
 def _cubic(x_NK: np.ndarray, y_MK: np.ndarray) -> np.ndarray:
-    return (x_NK @ y_MK.T / x_NK.shape[1] + 1) ** 3
+    sums_NM = x_NK @ y_MK.T / x_NK.shape[1] + 1
+    return sums_NM * sums_NM * sums_NM  # a power of 3 takes a logarithm for every entry
 
 
 def unbiased_mmd(xx_NN: np.ndarray, yy_MM: np.ndarray, xy_NM: np.ndarray) -> float:
@@ -143,7 +144,7 @@ def kth_neighbour(points_NK: np.ndarray, k: int) -> np.ndarray:
 
 def nearest_other(points_NK: np.ndarray, groups_N: np.ndarray | None = None) -> np.ndarray:
     """Distance of every point to the nearest one of another group, (N,); by itself each is a group. inf: none."""
-    groups_N = np.arange(len(points_NK)) if groups_N is None else groups_N
+    groups_N = np.arange(len(points_NK)) if groups_N is None else np.unique(groups_N, return_inverse=True)[1]
     found = np.empty(len(points_NK))
     for start in range(0, len(points_NK), _BLOCK):
         rows = slice(start, start + _BLOCK)

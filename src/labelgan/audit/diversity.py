@@ -75,7 +75,7 @@ def _similarity(data: AuditData, config: AuditConfig) -> Finding:
     rows = generator_for(config.data.seed, "repeated").integers(len(data.held_out), size=min(64, len(data.held_out)))
     once = data.held_out.select(rows)
     noise = octave_noise(once.images_NCHW.shape, generator_for(config.data.seed, "repeated", "noise"))
-    again = dataclasses.replace(once, images_NCHW=once.images_NCHW + np.float32(0.1 * config.fidelity.noise) * noise)
+    again = dataclasses.replace(once, images_NCHW=once.z_scores() + np.float32(0.1 * config.fidelity.noise) * noise)
     bad = _mean_ms_ssim(once, again, np.stack([np.arange(len(once))] * 2))
     note = "" if values["samples"] is not None else "fewer than two samples"
     return Finding(name, title, values["samples"], better="near", good=values["held_out"], bad=bad, note=note)

@@ -109,9 +109,12 @@ def encoder_input(slices: AuditSlices, side: int | None) -> Tensor:
     return whole if side is None else F.adaptive_avg_pool2d(whole, side)
 
 
-def encoder_inputs(slices: AuditSlices, side: int) -> Tensor:
-    """As `encoder_input`, made block by block."""
-    return torch.cat([encoder_input(slices.select(block), side) for block in slices.blocks(BLOCK)])
+def encoder_inputs(slices: AuditSlices, rows: np.ndarray, side: int) -> Tensor:
+    """As `encoder_input` of some rows, made block by block."""
+    inputs_NCHW = torch.empty(len(rows), slices.images_NCHW.shape[1] + 1, side, side)
+    for start in range(0, len(rows), BLOCK):
+        inputs_NCHW[start : start + BLOCK] = encoder_input(slices.select(rows[start : start + BLOCK]), side)
+    return inputs_NCHW
 
 
 @torch.inference_mode()
@@ -120,9 +123,10 @@ def encoded(network: Callable[[Tensor], Tensor], slices: AuditSlices, device: to
     parts = []
     for block in slices.blocks(BLOCK):
         batch = encoder_input(slices.select(block), side)
-        filled = torch.zeros(BLOCK, *batch.shape[1:])
-        filled[: len(batch)] = batch
-        parts.append(network(filled.to(device)).float().cpu().numpy()[: len(batch)])
+        count = len(batch)
+        if count < BLOCK:
+            batch = torch.cat([batch, torch.zeros(BLOCK - count, *batch.shape[1:])])
+        parts.append(network(batch.to(device)).float().cpu().numpy()[:count])
     return np.concatenate(parts)
 
 
@@ -163,7 +167,8 @@ def fit_encoder(
     spoilt = nn.Linear(config.features, SPOILINGS)
     heads = nn.ModuleList([network, clean, spoilt]).to(device)
     optimizer = torch.optim.Adam(heads.parameters(), lr=config.lr)
-    inputs_NCHW = encoder_inputs(train.subset(MOST_SLICES, seed, "audit encoder slices"), config.side)
+    rows = np.sort(generator_for(seed, "audit encoder slices").permutation(len(train))[:MOST_SLICES])
+    inputs_NCHW = encoder_inputs(train, rows, config.side)
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -15,7 +15,7 @@ BLOCK = 256
 
 def unit_images(slices: AuditSlices) -> Tensor:
     """Image channels as tanh(z / 4), so that a bright scalp does not outweigh the brain: (N, C, H, W) float32."""
-    return to_unit(torch.from_numpy(slices.images_NCHW))
+    return to_unit(torch.from_numpy(slices.z_scores()))
 
 
 def lesion_masks(slices: AuditSlices) -> Tensor:

@@ -6,7 +6,7 @@ whose masks were spoilt: dealt to other slices, moved by eight pixels, or dilate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,13 +114,14 @@ def labels(data: AuditData, config: AuditConfig) -> list[Finding]:
     seed = config.data.seed
     brains = _brains(data)
     train = data.train
-    spoilt = {
-        "dealt": dealt(train.masks_NHW, seed),
-        "moved": moved(train.masks_NHW),
-        "grown": grown(train.masks_NHW),
+    spoilings: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "dealt": lambda masks_NHW: dealt(masks_NHW, seed),
+        "moved": moved,
+        "grown": grown,
     }
     sets = {name: Labels.of(getattr(data, name), brains[name]) for name in ("samples", "train", "held_out")}
-    sets |= {name: Labels.of(train, brains["train"], masks) for name, masks in spoilt.items()}
+    for name, spoil in spoilings.items():  # one by one, to spare memory
+        sets[name] = Labels.of(train, brains["train"], spoil(train.masks_NHW))
     findings = [_agreement(sets, "ring"), _agreement(sets, "edge")]
     for number, channel in enumerate(data.channels):
         for kind in ("ring", "edge"):
@@ -158,7 +159,7 @@ def segmenter_agreement(
     """
     found = {}
     for name, slices in (("samples", data.samples), ("held_out", data.held_out)):
-        parts = [segmenter(slices.images_NCHW[rows]) >= threshold for rows in slices.blocks(block)]
+        parts = [segmenter(slices.z_scores(rows)) >= threshold for rows in slices.blocks(block)]
         found[name] = np.concatenate(parts)
     masks = {"samples": data.samples.masks_NHW, "held_out": data.held_out.masks_NHW}
     found["dealt"], masks["dealt"] = found["held_out"], dealt(data.held_out.masks_NHW, seed)

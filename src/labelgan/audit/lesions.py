@@ -56,17 +56,18 @@ def measure_lesions(
     """
     from scipy.ndimage import distance_transform_edt
 
-    lesions = masks_NHW == 1
-    brains = brains_NHW > 0
-    total, brain = lesions.sum((1, 2)), brains.sum((1, 2))
-    count = np.zeros(len(lesions), int)
+    total, brain = (masks_NHW == 1).sum((1, 2)), (brains_NHW > 0).sum((1, 2))
+    count = np.zeros(len(masks_NHW), int)
+    outside = np.full(len(masks_NHW), np.nan)
     rows, sizes, depths, gaps = [], [], [], []
     for number in np.flatnonzero(total):
-        parts, found = components(lesions[number])
+        lesion, inside = masks_NHW[number] == 1, brains_NHW[number] > 0
+        outside[number] = (lesion & ~inside).sum() / total[number]
+        parts, found = components(lesion)
         count[number] = found
         index = parts.ravel()
         size = np.bincount(index, minlength=found + 1)[1:]
-        edge_px = np.asarray(distance_transform_edt(np.pad(brains[number], 1)))[1:-1, 1:-1]
+        edge_px = np.asarray(distance_transform_edt(np.pad(inside, 1)))[1:-1, 1:-1]
         depth = np.bincount(index, edge_px.ravel(), found + 1)[1:] / size
         deepest = edge_px.max()
         rows.append(np.full(found, number))
@@ -77,9 +78,7 @@ def measure_lesions(
             away_px = np.asarray(distance_transform_edt(ventricles_NHW[number] == 0))
             gap = np.array([away_px[parts == lesion].min() for lesion in range(1, found + 1)])
         gaps.append(gap)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        load = np.where(brain > 0, total / np.maximum(brain, 1), np.nan)
-        outside = np.where(total > 0, (lesions & ~brains).sum((1, 2)) / np.maximum(total, 1), np.nan)
+    load = np.where(brain > 0, total / np.maximum(brain, 1), np.nan)
     joined = (np.concatenate(parts) if parts else np.zeros(0) for parts in (rows, sizes, depths, gaps))
     slice_, size, depth, gap = joined
     return LesionTable(load, count, outside, slice_.astype(int), size.astype(int), depth, gap)

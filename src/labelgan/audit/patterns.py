@@ -57,9 +57,12 @@ def halved(patterns_NCHW: np.ndarray) -> np.ndarray:
 
     count, channels, height, width = patterns_NCHW.shape
     rows, columns = height // 2, width // 2
-    even = patterns_NCHW[:, :, : 2 * rows, : 2 * columns].astype(np.float32)
-    means = even.reshape(count, channels, rows, 2, columns, 2).mean((3, 5))
-    return gaussian_filter(means, (0, 0, 0.8, 0.8), mode="nearest")
+    halves_NCHW = np.empty((count, channels, rows, columns), np.float32)
+    for start in range(0, count, _BLOCK):
+        even = patterns_NCHW[start : start + _BLOCK, :, : 2 * rows, : 2 * columns].astype(np.float32)
+        means = even.reshape(len(even), channels, rows, 2, columns, 2).mean((3, 5))
+        halves_NCHW[start : start + _BLOCK] = gaussian_filter(means, (0, 0, 0.8, 0.8), mode="nearest")
+    return halves_NCHW
 
 
 def unit_vectors(halved_NCHW: np.ndarray, parts: int) -> np.ndarray:

@@ -136,7 +136,7 @@ def _critic_attack(data: AuditData, config: AuditConfig) -> list[Finding]:
     for name in ("train", "held_out"):
         part: AuditSlices = getattr(data, name)
         part = part.select(_drawn(len(part), most, seed, name))
-        scores[name] = data.critic(part.images_NCHW, part.masks_NHW)
+        scores[name] = data.critic(part.z_scores(), part.masks_NHW)
         patients[name] = part.patients
     result = attack(scores["train"], patients["train"], scores["held_out"], patients["held_out"], seed=seed)
     return [_attack_finding("membership.critic", "AUC of membership inference by the critic's score", result)]

@@ -29,7 +29,7 @@ def contrasts(
     Outside are pixels of the brain in no pathology. Distances are Euclidean, in pixels, between centres of pixels.
 
     Args:
-        images_NCHW: (N, C, H, W) z-scores.
+        images_NCHW: (N, C, H, W) z-scores, of any precision.
         masks_NHW: (N, H, W), 0 background, 1 lesion, 2 other pathology.
         brains_NHW: (N, H, W), 0 or 1.
         ring_px: least and largest distance of the ring from the lesion.
@@ -47,7 +47,7 @@ def contrasts(
     ring_NC = np.full((count, channels), np.nan)
     edge_NC = np.full((count, channels), np.nan)
     for number in np.flatnonzero((masks_NHW == 1).any((1, 2))):
-        image, lesion = images_NCHW[number], masks_NHW[number] == 1
+        image, lesion = np.asarray(images_NCHW[number], np.float64), masks_NHW[number] == 1
         healthy = (brains_NHW[number] > 0) & (masks_NHW[number] == 0)
         outside_px = np.asarray(distance_transform_edt(~lesion))
         inside_px = np.asarray(distance_transform_edt(np.pad(lesion, 1)))[1:-1, 1:-1]

@@ -13,6 +13,7 @@ import numpy as np
 
 from labelgan.audit.brains import estimate_brains
 from labelgan.data.layouts import read_cohort
+from labelgan.data.preprocess import Z_LIMIT
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
 from labelgan.errors import DataError
@@ -26,7 +27,8 @@ class AuditSlices:
     """Labelled slices in memory. Letters: N slices, C channels, H rows, W columns.
 
     Attributes:
-        images_NCHW: float32 z-scores.
+        images_NCHW: z-scores, float16 as stores keep them, or float32. Ten thousand slices in single precision would
+            fill the memory that an audit may have; what computes takes `z_scores` of a block.
         masks_NHW: uint8, 0 background, 1 lesion, 2 other pathology.
         brains_NHW: uint8, 0 or 1; estimated slice by slice for synthetic ones.
         patients: (N,) str, empty where unknown (synthetic slices).
@@ -45,7 +47,7 @@ class AuditSlices:
 
     def __post_init__(self) -> None:
         count, _, height, width = self.images_NCHW.shape
-        assert self.images_NCHW.dtype == np.float32
+        assert self.images_NCHW.dtype in (np.float16, np.float32)
         assert self.masks_NHW.shape == self.brains_NHW.shape == (count, height, width)
         assert all(len(part) == count for part in (self.patients, self.cases, self.z_fraction, self.names))
 
@@ -56,6 +58,10 @@ class AuditSlices:
     def size(self) -> tuple[int, int]:
         """Rows and columns of a slice."""
         return self.images_NCHW.shape[2], self.images_NCHW.shape[3]
+
+    def z_scores(self, rows: Any = slice(None)) -> np.ndarray:
+        """The images of some rows in single precision: (n, C, H, W) float32."""
+        return np.asarray(self.images_NCHW[rows], np.float32)
 
     @property
     def lesion_NHW(self) -> np.ndarray:
@@ -124,12 +130,13 @@ class AuditSlices:
             raise DataError(store.path, "has no labelled slice of the cases that are wanted")
         if max_slices is not None and len(rows) > max_slices:
             rows = np.sort(generator_for(seed, "audit slices").permutation(rows)[:max_slices])
-        batch, index = store.read(rows), store.index[rows]
+        index = store.index[rows]
         of = [store.cases[number] for number in index["case"]]
+        mapped = SliceStore.open(store.path)  # its pages are let go with it, and do not stand in memory twice
         return cls(
-            batch.images_NCHW,
-            batch.masks_NHW,
-            batch.brains_NHW,
+            np.array(mapped.images[rows]),
+            np.array(mapped.masks[rows]),
+            np.array(mapped.brains[rows]),
             patients=np.array([case.patient for case in of]),
             cases=np.array([case.id for case in of]),
             z_fraction=np.array(index["z_fraction"], np.float32),
@@ -165,12 +172,12 @@ class AuditSlices:
             cases = [cases[number] for number in chosen]
         if not cases:
             raise DataError(root, "holds no case")
-        parts = []
+        parts: list[AuditSlices] = []
         for read in read_labelled_slices(cohort, cases, store, progress):
-            images_ZCHW = np.ascontiguousarray(read.images_ZCHW, np.float32)
+            images_ZCHW = read.images_ZCHW.clip(-Z_LIMIT, Z_LIMIT).astype(np.float16)  # as in the store
             count = len(images_ZCHW)
             # of synthetic slices they are found at the end, all at once
-            brains_ZHW = np.zeros(read.masks_ZHW.shape) if read.brains_ZHW is None else read.brains_ZHW
+            brains_ZHW = np.zeros(read.masks_ZHW.shape, bool) if read.brains_ZHW is None else read.brains_ZHW
             heights = np.full(count, np.nan) if read.z_fraction is None else read.z_fraction
             names = [read.case.id if count == 1 else f"{read.case.id}/{number}" for number in range(count)]
             parts.append(

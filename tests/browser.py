@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,9 +70,13 @@ class Browser:
 
     def open(self, path: Path, width: int = 1000, height: int = 900) -> None:
         """Loads a file in a window of this size, pixels."""
+        self.visit(path.resolve().as_uri(), width, height)
+
+    def visit(self, address: str, width: int = 1000, height: int = 900) -> None:
+        """Loads an address in a window of this size, pixels."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self._loaded, self._width = False, width
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._message()
 
@@ -80,6 +85,32 @@ class Browser:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def press(self, key: str, code: str = "") -> None:
+        """Presses and lets go a key, by its name in keyboard events."""
+        named = {"key": key, "code": code or key}
+        if len(key) == 1:
+            named["text"] = key
+        self.call("Input.dispatchKeyEvent", type="keyDown", **named)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        """Moves, presses or lets go the left button: mouseMoved, mousePressed, mouseReleased."""
+        more = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, buttons=1, **more)
+
+    def wait_for(self, expression: str, seconds: float = 30) -> Any:
+        """The value of an expression as soon as it is true."""
+        end = time.monotonic() + seconds
+        while not (found := self.evaluate(expression)):
+            assert time.monotonic() < end, f"{expression} has not become true; {self.told}"
+            time.sleep(0.05)
+        return found
+
+    def window(self, path: Path) -> Path:
+        """What the window shows, as PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+        return path
 
     def screenshot(self, path: Path, most: int = 15_000) -> Path:
         """The page from its top, at most so many pixels of it, as PNG."""
@@ -97,8 +128,8 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """Starts a browser with an empty profile and ends it."""
+def browser(profile: Path, *flags: str) -> Iterator[Browser]:
+    """Starts a browser with an empty profile and ends it; ``flags`` are its own, such as a software WebGL."""
     assert CHROMIUM is not None
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
@@ -114,7 +145,7 @@ def browser(profile: Path) -> Iterator[Browser]:
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     process = subprocess.Popen(
         [CHROMIUM, "--headless", "--disable-gpu", "--no-first-run", "--disable-extensions", "--remote-debugging-pipe",
-         f"--user-data-dir={profile}", *sandbox],
+         f"--user-data-dir={profile}", *sandbox, *flags],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         close_fds=False, preexec_fn=wire,
     )  # fmt: skip

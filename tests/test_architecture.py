@@ -45,8 +45,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"api_audit"}),
     frozenset({"api"}),
     frozenset({"api_study"}),
-    frozenset({"demo", "doctor", "tables", "tables_audit", "cli_common"}),
-    frozenset({"cli_audit", "cli_segment", "cli_study"}),
+    frozenset({"studio", "demo", "doctor", "tables", "tables_audit", "cli_common"}),
+    frozenset({"cli_audit", "cli_segment", "cli_studio", "cli_study"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

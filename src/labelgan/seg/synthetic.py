@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from labelgan.data.curation import read_curation
 from labelgan.data.layouts import read_cohort
 from labelgan.data.layouts_common import manifest_of
 from labelgan.data.store import SliceStore, StoredCase
@@ -35,7 +36,8 @@ def read_synthetic(
     """Reads a labelled cohort as slices on the store's grid and scale.
 
     Slices that ``labelgan sample`` wrote are turned back into the generator's z-scores by the intensities in their
-    manifest; any other labelled cohort is prepared as the store was.
+    manifest; any other labelled cohort is prepared as the store was. Samples that somebody rejected are left out; see
+    `data.curation`.
 
     Args:
         root: folder of the cohort.
@@ -46,15 +48,17 @@ def read_synthetic(
     Raises:
         LeakError: the generator has seen a held-out case or patient, a slice is one of theirs, or with cases held out
             the manifest does not tell what the generator has seen.
-        DataError: the cohort cannot be read or has other channels; a case has no mask.
+        DataError: the cohort cannot be read or has other channels; a case has no mask; its curation is damaged, or of
+            samples that have changed since.
     """
     held_out = tuple(held_out)
     manifest = manifest_of(root)
     require_no_leak(root, seen_by_generator(root), held_out, store.cases)
-    cohort = read_cohort(root)
+    cohort, curation = read_cohort(root), read_curation(root)
+    cases = curation.keep(root, cohort.cases)
     forbidden = {value: case.id for case in held_out for value in case.hashes.values()}
     images, masks = [], []
-    for read in read_labelled_slices(cohort, cohort.cases, store, progress):
+    for read in read_labelled_slices(cohort, cases, store, progress):
         for value in read.hashes.values():
             if value in forbidden:
                 raise LeakError(root, f"case {read.case.id} has the voxels of the held-out case {forbidden[value]}")
@@ -62,7 +66,9 @@ def read_synthetic(
         masks.append(read.masks_ZHW.astype(np.uint8))
     slices = ExtraSlices(np.concatenate(images), np.concatenate(masks))
     generator = manifest.get("generator")
-    facts: dict[str, Any] = {"name": root.resolve().name, "cases": len(cohort.cases), "slices": len(slices)}
+    facts: dict[str, Any] = {"name": root.resolve().name, "cases": len(cases), "slices": len(slices)}
+    if curation.digest() is not None:
+        facts["curation"] = curation.facts(cohort.cases)
     if isinstance(generator, dict):
         facts |= {key: generator[key] for key in ("model", "sha256", "excluded") if key in generator}
         facts |= {key: list(generator.get(key, [])) for key in ("training_cases", "inherited_cases")}

@@ -10,6 +10,7 @@ from typing import Any
 
 from labelgan.config_engine import EngineConfig
 from labelgan.config_study import StudyConfig
+from labelgan.data.curation import BESIDE_SAMPLES, read_curation
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import lock_folder, read_json, sha256_file, write_json_atomic
 from labelgan.study.arms import ARMS
@@ -227,11 +228,14 @@ def gpus_of_a_job(device: str) -> int:
 
 
 def _hash_of_folder(folder: Path) -> str:
-    """Of every file's path and content: what is in a cohort that somebody else made."""
+    """Of every file's path and content, and of what was rejected: what is in a cohort that somebody else made."""
     if not folder.is_dir():
         raise DataError(folder, "there is no such folder")
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != ".lock":
-            digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.name != ".lock" and name not in BESIDE_SAMPLES:
+            digest.update(f"{name}\0{sha256_file(path)}\n".encode())
+    if (rejected := read_curation(folder).digest()) is not None:
+        digest.update(f"rejected\0{rejected}\n".encode())
     return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""A local web page over cohorts, runs, synthetic cohorts and studies: look, compare, curate, sample."""

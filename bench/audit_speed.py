@@ -42,7 +42,7 @@ def drawn(name: str, patient: int, row: int, side: int) -> tuple[np.ndarray, np.
     brain = (rows / 0.45) ** 2 + (columns / 0.38) ** 2 < 1
     draw, own = generator_for(0, name, row), generator_for(0, name, "patient", patient)
     coarse = own.standard_normal((2, side // 8, side // 8)) + draw.standard_normal((2, side // 8, side // 8))
-    image = zoom(coarse, (1, 8, 8), order=1).astype(np.float32)
+    image = np.asarray(zoom(coarse, (1, 8, 8), order=1), np.float32)
     mask = np.zeros((side, side), np.uint8)
     if row % 2:
         down, right = draw.uniform(-0.25, 0.25, 2)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from labelgan.audit.slices import AuditSlices
+from labelgan.data.export import CohortFacts, LabelledSlice, export_cohort
+from labelgan.data.store import SliceStore
 from labelgan.rng import generator_for
 
 
@@ -93,3 +97,52 @@ DISGUISES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "noisy": noisy,
     "shifted, flipped, brightened, noisy": lambda images: noisy(brightened(flipped(shifted(images)))),
 }
+
+
+def shuffled(masks_NHW: np.ndarray) -> np.ndarray:
+    """The masks in another order."""
+    return masks_NHW[generator_for(0, "plants", "shuffled").permutation(len(masks_NHW))]
+
+
+def moved(masks_NHW: np.ndarray) -> np.ndarray:
+    """The masks eight pixels further down."""
+    return np.roll(masks_NHW, 8, 1)
+
+
+def dilated(masks_NHW: np.ndarray) -> np.ndarray:
+    """The lesions three pixels larger on every side."""
+    from scipy.ndimage import binary_dilation
+
+    grown = [binary_dilation(mask == 1, iterations=3) for mask in masks_NHW]
+    return np.where(np.stack(grown), 1, masks_NHW).astype(np.uint8)
+
+
+MASK_FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "shuffled": shuffled,
+    "moved by 8 pixels": moved,
+    "dilated by 3": dilated,
+}
+
+
+def with_masks(slices: AuditSlices, fault: Callable[[np.ndarray], np.ndarray]) -> AuditSlices:
+    """The slices with spoilt masks."""
+    return replace(slices, masks_NHW=fault(slices.masks_NHW))
+
+
+def with_images(slices: AuditSlices, disguise: Callable[[np.ndarray], np.ndarray]) -> AuditSlices:
+    """The slices in disguise."""
+    return replace(slices, images_NCHW=np.ascontiguousarray(disguise(slices.z_scores()), np.float32))
+
+
+def present_as_samples(slices: AuditSlices, folder: Path, store: SliceStore, learned: Collection[str]) -> Path:
+    """Writes slices as ``labelgan sample --format npz`` would, of a generator that saw some patients of a store."""
+    row_mm, column_mm = store.cases[0].pixel_mm
+    facts = CohortFacts(store.channels, store.size, (store.cases[0].slice_mm, row_mm, column_mm))
+    seen = [{"id": c.id, "patient": c.patient, "hashes": c.hashes} for c in store.cases if c.patient in learned]
+    written = (
+        LabelledSlice(f"syn{row:06d}", image, image, (mask == 1).astype(np.uint8))
+        for row, (image, mask) in enumerate(zip(slices.z_scores(), slices.masks_NHW, strict=True))
+    )
+    told = {"kind": "synthetic-slices", "generator": {"training_cases": seen}, "samples": []}
+    export_cohort("npz", written, folder, facts, lambda: told)
+    return folder

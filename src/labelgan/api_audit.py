@@ -41,7 +41,8 @@ def audit(
 ) -> AuditReport:
     """Audits a labelled cohort, and writes ``out/audit.json`` and ``out/audit.html``; see `audit.run.run_audit`.
 
-    The figures also go into the card of a cohort that ``labelgan sample`` wrote, in the place that is kept for them.
+    The figures also go into the card of a cohort that ``labelgan sample`` wrote, and of its generator where that is
+    given, in the place that is kept for them.
 
     Args:
         samples: the cohort, synthetic or any other.
@@ -89,8 +90,11 @@ def audit(
         read_report=read_report,
     )
     write_audit_page(Path(out))
+    told = read_json(Path(out) / "audit.json")
     if is_synthetic(Path(samples)):
-        enter_audit(Path(samples), read_json(Path(out) / "audit.json"))
+        enter_audit(Path(samples), told)
+    if generator is not None:
+        enter_audit(Path(generator), told)
     return result
 
 

@@ -14,6 +14,7 @@ from labelgan.audit.distances import (
     nearest_other,
     unbiased_mmd,
     wasserstein_1,
+    wasserstein_spread,
 )
 from labelgan.rng import generator_for
 
@@ -36,6 +37,14 @@ def test_w1_of_a_shifted_set_is_the_shift(count: int, shift: float, axis: int):
     b = a.copy()
     b[:, axis] += np.float32(shift)
     assert wasserstein_1(a, b) == pytest.approx(shift, rel=1e-4, abs=1e-5)
+
+
+def test_the_spread_of_w1_is_that_of_its_quarters():
+    a, b = np.random.default_rng(0).normal(size=(2, 80, 3))
+    found = [wasserstein_1(a[part::4], b[part::4]) for part in range(4)]
+    assert wasserstein_spread(a, b) == pytest.approx(np.std(found, ddof=1))
+    assert wasserstein_spread(a, a) == 0
+    assert wasserstein_spread(a[:3], b) is None
 
 
 def test_w1_in_one_dimension_is_the_gap_of_quantiles():

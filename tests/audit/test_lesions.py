@@ -18,9 +18,9 @@ def test_every_lesion_is_measured():
     masks[0, 2, 5] = 1  # touches by a corner
     masks[0, 15, 15] = 2
     masks[2, 0, :2] = 1
-    ventricles = np.zeros_like(brains)
-    ventricles[0, 10, 13] = 1
-    table = measure_lesions(masks, brains, ventricles)
+    images = np.zeros((3, 1, 21, 21), np.float16)
+    images[0, 0, 10, 13:16] = -2
+    table = measure_lesions(masks, brains, images)
     np.testing.assert_allclose(table.load[:2], [6 / 361, 0])
     assert np.isnan(table.load[2])
     assert table.count.tolist() == [2, 0, 1]

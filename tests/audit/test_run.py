@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from audit_cases import GATE_OF, Audited
 from labelgan.audit.run import PARTS, audit_slices, run_audit
 from labelgan.audit.slices import AuditData
+from labelgan.config import PrepareConfig
 from labelgan.config_audit import AuditConfig
+from labelgan.data.phantom import write_phantom_cohort
 from labelgan.errors import LeakError
 from tiny import folder_bytes
 from toy_slices import toy_slices
@@ -99,3 +102,29 @@ def test_an_encoder_of_an_audit_serves_another(unseen, tmp_path):
     data = AuditData(toy_slices(40, 2, synthetic=True), TRAIN, HELD_OUT)
     report = audit_slices(data, tmp_path, config, torch.device("cpu"), facts=FACTS, notes=[])
     assert report.finding("pair.w1") == unseen[0].finding("pair.w1")
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> Audited:
+    """Fourteen phantoms, of whom seven are learned from and three held out."""
+    folder = tmp_path_factory.mktemp("planted")
+    write_phantom_cohort(folder / "cohort", 14, 5, shape=(48, 48, 12))
+    prepare = PrepareConfig.build({"size": (48, 48), "spacing_mm": 4.0})
+    config = CONFIG.with_settings(["data.one_cohort=true", "encoder.steps=40"])
+    return Audited.split(folder / "cohort", folder, prepare, config, sizes=(7, 3))
+
+
+@pytest.mark.slow
+def test_patients_whom_nobody_has_seen_pass_every_gate(phantoms):
+    report = phantoms.audit(phantoms.unseen)
+    assert [gate.passed for gate in report.gates] == [True] * 4, report.gates
+    assert (report.finding("copies.share").value or 0) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", GATE_OF)
+def test_a_whole_audit_finds_what_was_planted(phantoms, fault):
+    report = phantoms.audit(phantoms.planted(fault))
+    assert GATE_OF[fault] in {gate.name for gate in report.failed_gates}
+    if GATE_OF[fault] == "copies":
+        assert (report.finding("copies.share").value or 0) >= 0.99

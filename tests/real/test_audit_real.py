@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from audit_cases import GATE_OF, Audited
 from labelgan.audit.copies import CERTAIN, Limit, closeness_of, limits_of
-from labelgan.audit.labels import labels
 from labelgan.audit.neighbours import Comparable, Space, neighbours
-from labelgan.audit.slices import AuditData, AuditSlices
+from labelgan.audit.slices import AuditSlices
 from labelgan.config import PrepareConfig
 from labelgan.config_audit import AuditConfig
 from labelgan.data.layouts import read_cohort
@@ -71,24 +69,31 @@ def test_unseen_patients_are_not(split, training):
     assert (closeness < CERTAIN).mean() <= 0.001
 
 
-FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "shuffled": lambda masks: masks[generator_for(1, "shuffled").permutation(len(masks))],
-    "shifted": lambda masks: np.roll(masks, 8, 1),
-}
+@pytest.fixture(
+    scope="module",
+    params=[("Dataset501_LGG", (20, 10), 0), ("Dataset501_LGG", (20, 10), 1), ("ms3seg-wmh", (5, 3), 0)],
+    ids=["glioma", "other gliomas", "multiple sclerosis"],
+)
+def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    """Patients of a real cohort (of the gliomas half, to save time) at 64×64: some learned from, some held out."""
+    name, sizes, seed = request.param
+    ids = [case.id for case in read_cohort(DATA / name).cases]
+    leave_out = ids[1::2] if name == "Dataset501_LGG" else []
+    prepare = PrepareConfig.build({"size": (64, 64), "spacing_mm": 4.0})
+    config = AuditConfig().with_settings(["data.device=cpu"])
+    folder = tmp_path_factory.mktemp("audited")
+    return Audited.split(DATA / name, folder, prepare, config, sizes=sizes, seed=seed, leave_out=leave_out)
 
 
-def agreement(split: dict[str, AuditSlices], samples: AuditSlices) -> list[float]:
-    findings = labels(AuditData(samples, split["train"], split["held out"]), AuditConfig())
-    found = [finding.value for finding in findings if finding.name.startswith("label.agreement")]
-    assert len(found) == 2
-    return [value for value in found if value is not None]
+def test_patients_whom_nobody_has_seen_pass_every_gate(audited):
+    report = audited.audit(audited.unseen)
+    assert [gate.passed for gate in report.gates] == [True] * 4, report.gates
+    assert (report.finding("copies.share").value or 0) <= 0.05
 
 
-def test_true_masks_agree_and_spoilt_ones_do_not(split):
-    from scipy.ndimage import binary_dilation
-
-    unseen = split["unseen"]
-    assert min(agreement(split, unseen)) >= 0.5
-    dilated = np.stack([binary_dilation(mask == 1, iterations=3) for mask in unseen.masks_NHW]).astype(np.uint8)
-    for masks in (dilated, *(fault(unseen.masks_NHW) for fault in FAULTS.values())):
-        assert min(agreement(split, replace(unseen, masks_NHW=masks))) < 0.5
+@pytest.mark.parametrize("fault", GATE_OF)
+def test_a_whole_audit_finds_what_was_planted(audited, fault):
+    report = audited.audit(audited.planted(fault))
+    assert GATE_OF[fault] in {gate.name for gate in report.failed_gates}
+    if GATE_OF[fault] == "copies":
+        assert (report.finding("copies.share").value or 0) >= 0.99

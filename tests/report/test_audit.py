@@ -20,7 +20,7 @@ def finding(name: str, value: float | None, **more) -> dict:
 
 
 def audit(text: str = "plain") -> dict:
-    pair = {"sample": text, "train": text, "patient": text, "closeness": 0.5, "space": "whole"}
+    pair = {"sample": text, "train": text, "patient": text, "closeness": 0.5, "space": "whole", "flip": True}
     copies = {"closest": [pair], "patients": [{"words": f"patient {text}: 3 samples closer"}]}
     sizes = {"slices": 5, "patients": 2, "cases": 2}
     return {
@@ -55,7 +55,16 @@ def written(folder, told: dict) -> str:
 def test_a_page_shows_the_audit(tmp_path):
     page = written(tmp_path, audit("as given"))
     text = text_of(page)
-    for words in ("Audit of as given", "Failed: copies", "not judged", "0.25", "0.6", "3 samples closer", "not proof"):
+    for words in (
+        "Audit of as given",
+        "Failed: copies",
+        "not judged",
+        "0.25",
+        "0.6",
+        "3 samples closer",
+        "not proof",
+        "turned left to right: 0.5 of",
+    ):
         assert words in text
     assert "left: 70.0%" in page
     assert [tag for tag, _ in elements(page)].count("img") == 3
@@ -82,7 +91,7 @@ def test_rows_are_held_on_the_bar():
     places = [row_of(finding("a", 1.0, standing=standing)).place for standing in (-3.0, 0.25, 1.5, None)]
     assert places == [0.0, 25.0, 100.0, None]
     row = row_of(finding("a", 2.0, unit="mm"))
-    assert (row.value, row.good, row.mark) == ("2 mm", "–", "↓")
+    assert (row.value, row.unit, row.good, row.mark) == ("2", "mm", "–", "↓")
     assert shown(None) == "–"
     assert shown(0.12345) == "0.123"
     assert shown(-1.8e-18) == "0"

@@ -32,6 +32,18 @@ def wasserstein_1(a_NK: np.ndarray, b_MK: np.ndarray) -> float:
         return float(cost)
 
 
+def wasserstein_spread(a_NK: np.ndarray, b_MK: np.ndarray, parts: int = 4) -> float | None:
+    """Standard deviation of `wasserstein_1` over disjoint parts of both sets; None where a part would be empty.
+
+    Fewer points lie further apart, so that the parts' mean is larger than the distance of the whole; how much they
+    differ tells how much of the distance is chance.
+    """
+    if min(len(a_NK), len(b_MK)) < parts:
+        return None
+    found = [wasserstein_1(a_NK[part::parts], b_MK[part::parts]) for part in range(parts)]
+    return float(np.std(found, ddof=1))
+
+
 def distances(a_NK: np.ndarray, b_MK: np.ndarray) -> np.ndarray:
     """Euclidean distances (N, M) in double precision, exactly 0 between equal rows."""
     a_NK, b_MK = a_NK.astype(np.float64), b_MK.astype(np.float64)

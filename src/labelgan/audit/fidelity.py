@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelgan.audit.anchors import blurred, noisy, repeated
-from labelgan.audit.distances import kernel_distance, kth_neighbour, manifold_overlap, wasserstein_1
+from labelgan.audit.distances import kernel_distance, kth_neighbour, manifold_overlap, wasserstein_1, wasserstein_spread
 from labelgan.audit.features import Standardised, coarse_images, coarse_masks, lesion_masks, unit_images
 from labelgan.audit.findings import Better, Finding
 from labelgan.audit.pyramid import pyramid_patches, sliced_wasserstein, standardise_patches
@@ -84,7 +84,9 @@ class Figure:
     better: Better
     unit: str = ""
 
-    def finding(self, space: str, words: str, values: dict[str, float] | None, **extra: object) -> Finding:
+    def finding(
+        self, space: str, words: str, values: dict[str, float] | None, note: str = "", **extra: object
+    ) -> Finding:
         """Puts the figure of every compared set, by name, between its anchors; None where there was too little."""
         name, title = f"{space}.{self.name}", f"{self.title} of {words}"
         if values is None:
@@ -97,6 +99,7 @@ class Figure:
             self.better,
             good=values["held_out"],
             bad=self._bad(values),
+            note=note,
             extra={**{name: values[name] for name in SPOILINGS}, **extra},
         )
 
@@ -195,11 +198,12 @@ def _distances(
     neighbours = min(settings.neighbours, len(sets.samples) - 1)
     radius_N = kth_neighbour(real_NK, neighbours)
     few_NK = _drawn(real_NK, settings.max_points, seed)
-    w1, kid, kid_sd = {}, {}, {}
+    w1, w1_sd, kid, kid_sd = {}, {}, {}, {}
     overlaps: dict[str, dict[str, float]] = {figure.name: {} for figure in MANIFOLDS}
     for name, part in sets.compared():
         features_NK = scale(encode(part))
-        w1[name] = wasserstein_1(_drawn(features_NK, settings.max_points, seed), few_NK)
+        moved_NK = _drawn(features_NK, settings.max_points, seed)
+        w1[name], w1_sd[name] = wasserstein_1(moved_NK, few_NK), wasserstein_spread(moved_NK, few_NK)
         kernel = kernel_distance(
             features_NK, real_NK, blocks=settings.kernel_blocks, block=settings.kernel_block, seed=seed
         )
@@ -208,9 +212,14 @@ def _distances(
         for figure in MANIFOLDS:
             overlaps[figure.name][name] = getattr(overlap, figure.name)
     slices = len(sets.samples)
+    moved = min(slices, settings.max_points)
+    exact = f"exact for {moved} slices and {len(few_NK)} of {len(real_NK)} training slices"
+    if w1_sd["samples"] is not None:
+        exact += f"; standard deviation over quarters of them {w1_sd['samples']:.2g}"
+    spread = f"mean of {settings.kernel_blocks} seeded blocks, whose standard deviation is {kid_sd['samples']:.2g}"
     return [
-        W1.finding(space, words, w1, slices=min(slices, settings.max_points), training_slices=len(few_NK)),
-        KID.finding(space, words, kid, sd=kid_sd, slices=slices, training_slices=len(real_NK)),
+        W1.finding(space, words, w1, exact, sd=w1_sd, slices=moved, training_slices=len(few_NK)),
+        KID.finding(space, words, kid, spread, sd=kid_sd, slices=slices, training_slices=len(real_NK)),
         *(figure.finding(space, words, overlaps[figure.name], slices=slices) for figure in MANIFOLDS),
     ]
 

@@ -65,7 +65,7 @@ class Labels:
         """Measures slices with their own masks, or with others."""
         masks_NHW = slices.masks_NHW if masks_NHW is None else masks_NHW
         ring_NC, edge_NC = contrasts(slices.images_NCHW, masks_NHW, brains_NHW)
-        return cls(ring_NC, edge_NC, measure_lesions(masks_NHW, brains_NHW), slices.patients)
+        return cls(ring_NC, edge_NC, measure_lesions(masks_NHW, brains_NHW, slices.images_NCHW), slices.patients)
 
     def quantities(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Quantity to (its values, the slice of each), without the undefined ones."""
@@ -77,6 +77,7 @@ class Labels:
             "empty": ((table.count == 0).astype(float), every),
             "size": (np.log2(np.maximum(table.size, 1)), table.slice),
             "depth": (table.depth, table.slice),
+            "ventricles": (table.ventricle_px, table.slice),
         }
         known = {name: np.isfinite(values) for name, (values, _) in found.items()}
         return {name: (values[known[name]], rows[known[name]]) for name, (values, rows) in found.items()}
@@ -97,6 +98,7 @@ QUANTITIES = {
     "empty": _Quantity("share of slices without lesion", "", "far"),
     "size": _Quantity("lesion size", "log2 pixels", "grown"),
     "depth": _Quantity("depth of a lesion in the brain, 0 edge to 1 middle", "", "moved"),
+    "ventricles": _Quantity("distance of a lesion to the ventricles, where a slice shows any", "pixels", "moved"),
 }
 
 
@@ -106,9 +108,9 @@ def labels(data: AuditData, config: AuditConfig) -> list[Finding]:
     Returns:
         ``label.agreement.ring`` and ``.edge``: 1 as training slices with their own masks, 0 as with each other's.
         ``label.ring.CHANNEL``, ``label.edge.CHANNEL``: Wasserstein-1 distance of the contrasts.
-        ``label.load``, ``.count``, ``.empty``, ``.size``, ``.depth``: Wasserstein-1 distance of the lesions'
-        quantities, with the Kolmogorov-Smirnov statistic and, as ``extra["limit"]``, the distance that groups of
-        training patients, as many as are held out, keep from the rest.
+        ``label.load``, ``.count``, ``.empty``, ``.size``, ``.depth``, ``.ventricles``: Wasserstein-1 distance of the
+        lesions' quantities, with the Kolmogorov-Smirnov statistic and, as ``extra["limit"]``, the distance that groups
+        of training patients, as many as are held out, keep from the rest.
         Where there is a segmenter, also what `segmenter_agreement` gives.
     """
     seed = config.data.seed

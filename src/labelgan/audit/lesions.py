@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelgan.audit.ventricles import ventricles_of
+
 
 @dataclass(frozen=True, eq=False)
 class LesionTable:
@@ -19,7 +21,7 @@ class LesionTable:
         size: (L,) its pixels.
         depth: (L,) mean distance of its pixels to the brain's edge over the largest such distance of the slice: 0 at
             the edge, 1 in the middle; nan where the slice shows no brain.
-        ventricle_px: (L,) least distance to a ventricle, pixels; nan where that is not known.
+        ventricle_px: (L,) least distance to a ventricle, pixels; nan where the slice shows none, or was not searched.
     """
 
     load: np.ndarray
@@ -45,14 +47,14 @@ def components(lesion_HW: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def measure_lesions(
-    masks_NHW: np.ndarray, brains_NHW: np.ndarray, ventricles_NHW: np.ndarray | None = None
+    masks_NHW: np.ndarray, brains_NHW: np.ndarray, images_NCHW: np.ndarray | None = None
 ) -> LesionTable:
     """Measures every lesion of every slice.
 
     Args:
         masks_NHW: (N, H, W), 0 background, 1 lesion, 2 other pathology.
         brains_NHW: (N, H, W), 0 or 1.
-        ventricles_NHW: (N, H, W), 0 or 1, where they are known.
+        images_NCHW: (N, C, H, W) z-scores to look for ventricles in, or None; see `audit.ventricles`.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -74,8 +76,9 @@ def measure_lesions(
         sizes.append(size)
         depths.append(depth / deepest if deepest else np.full(found, np.nan))
         gap = np.full(found, np.nan)
-        if ventricles_NHW is not None and ventricles_NHW[number].any():
-            away_px = np.asarray(distance_transform_edt(ventricles_NHW[number] == 0))
+        ventricles = None if images_NCHW is None else ventricles_of(images_NCHW[number], edge_px)
+        if ventricles is not None and ventricles.any():
+            away_px = np.asarray(distance_transform_edt(~ventricles))
             gap = np.array([away_px[parts == lesion].min() for lesion in range(1, found + 1)])
         gaps.append(gap)
     load = np.where(brain > 0, total / np.maximum(brain, 1), np.nan)

@@ -1,4 +1,7 @@
-"""The dataset card of a synthetic cohort, in the form that dataset hubs read; no case or patient id is in it."""
+"""The dataset card of a synthetic cohort, in the form that dataset hubs read; no case or patient id is in it.
+
+Also the place that cards, a generator's too, keep for an audit's figures.
+"""
 
 from __future__ import annotations
 
@@ -55,16 +58,16 @@ adversarial network. `manifest.json` gives the seed and number of every slice.
 Slices are single: neighbours do not make a volume. They can be no more varied than the patients behind them, and a
 generator of few patients may repeat them. Whether they help a segmenter is to be measured, on patients held out.
 
-## Audit
+{audit_section(audit)}"""
 
-{_BEGIN}
-{_NOT_AUDITED if audit is None else _figures(audit)}
-{_END}
-"""
+
+def audit_section(audit: Mapping[str, Any] | None = None) -> str:
+    """The section of a card that `enter_audit` finds again, with the figures of ``audit.json`` where there is one."""
+    return f"## Audit\n\n{_BEGIN}\n{_NOT_AUDITED if audit is None else _figures(audit)}\n{_END}\n"
 
 
 def enter_audit(root: Path, audit: Mapping[str, Any]) -> bool:
-    """Puts an audit's figures into the card at a cohort's root; the rest of it stays as it is.
+    """Puts an audit's figures into the card of a cohort or of a run; the rest of it stays as it is.
 
     Returns:
         Whether there was a card with a place for them.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelgan.config_gan import GanConfig
+from labelgan.data.cohort_card import audit_section
 from labelgan.gan.networks import NETWORKS
 from labelgan.gan.objectives import OBJECTIVES
 
@@ -45,4 +46,10 @@ A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {hei
 - **Samples with a lesion**: {manifest["lesion_rate"]:.0%} of {32} drawn.
 
 Samples: `labelgan sample RUN --num 100 --out DIR --format wmh`.
-"""
+
+## Limits
+
+Slices are single: neighbours do not make a volume. They can be no more varied than the patients behind them. Whether
+they help a segmenter is to be measured, on patients held out.
+
+{audit_section()}"""

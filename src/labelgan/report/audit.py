@@ -35,6 +35,7 @@ class Row:
     """One finding as a row: numbers as text, and where the value stands on the bar, in percent from the bad anchor."""
 
     title: str
+    unit: str
     mark: str
     value: str
     good: str
@@ -73,6 +74,7 @@ def write_audit_page(folder: Path) -> Path:
         failed=[gate["name"] for gate in told["gates"] if gate["passed"] is False],
         unjudged=[gate["name"] for gate in told["gates"] if gate["passed"] is None],
         gates=[{**gate, "word": WORDS[gate["passed"]]} for gate in told["gates"]],
+        panels=[*told["channels"], f"{told['channels'][0]} with the lesion's outline"],
         told=told,
         groups=groups,
         pictures=_pictures(folder),
@@ -84,12 +86,12 @@ def write_audit_page(folder: Path) -> Path:
 
 def row_of(finding: dict[str, Any]) -> Row:
     """Puts a finding of ``audit.json`` into words and numbers."""
-    unit = f" {finding['unit']}" if finding["unit"] else ""
     anchors, standing = finding["anchors"], finding["standing"]
     return Row(
         title=finding["title"],
+        unit=finding["unit"],
         mark=MARKS[finding["better"]],
-        value=shown(finding["value"]) + (unit if finding["value"] is not None else ""),
+        value=shown(finding["value"]),
         good=shown(anchors["good"]),
         bad=shown(anchors["bad"]),
         place=None if standing is None else round(100 * min(max(standing, 0.0), 1.0), 1),
@@ -117,6 +119,8 @@ def _pairs(folder: Path, closest: list[dict[str, Any]]) -> list[PairPicture]:
         path = folder / "pictures" / f"closest_{number:02d}.png"
         if path.is_file():
             words = f"sample {pair['sample']} beside training slice {pair['train']} of patient {pair['patient']}"
-            how = f"{words}: {shown(pair['closeness'])} of the limit, by {SPACES.get(pair['space'], pair['space'])}"
+            turned = " turned left to right" if pair.get("flip") else ""
+            space = SPACES.get(pair["space"], pair["space"])
+            how = f"{words}{turned}: {shown(pair['closeness'])} of the limit, by {space}"
             found.append(PairPicture(Picture(path.read_bytes(), words, words), how))
     return found

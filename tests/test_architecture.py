@@ -42,11 +42,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"data", "metrics", "metrics_pair", "scoring", "scoring_match", "scoring_report", "checkpoint"}),
     frozenset({"gan", "audit", "seg", "report"}),
     frozenset({"study"}),
-    frozenset({"api_audit"}),
+    frozenset({"api_audit", "api_export"}),
     frozenset({"api"}),
     frozenset({"api_study"}),
     frozenset({"studio", "demo", "doctor", "tables", "tables_audit", "cli_common"}),
-    frozenset({"cli_audit", "cli_segment", "cli_studio", "cli_study"}),
+    frozenset({"cli_audit", "cli_export", "cli_segment", "cli_studio", "cli_study"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

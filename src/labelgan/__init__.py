@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         train,
     )
     from labelgan.api_audit import audit as run_audit
+    from labelgan.api_export import export
     from labelgan.api_study import build_report
     from labelgan.api_study import study as run_study
     from labelgan.data.case import Case, Cohort
@@ -44,6 +45,7 @@ _PLACES = {
     "segment_train": "labelgan.api",
     "train": "labelgan.api",
     "build_report": "labelgan.api_study",
+    "export": "labelgan.api_export",
     "run_audit": "labelgan.api_audit:audit",
     "run_study": "labelgan.api_study:study",
     "Case": "labelgan.data.case",
@@ -63,6 +65,7 @@ __all__ = [
     "__version__",
     "build_report",
     "check",
+    "export",
     "phantom",
     "prepare",
     "read_cohort",

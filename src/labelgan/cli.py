@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labelgan import __version__, cli_audit, cli_segment, cli_studio, cli_study
+from labelgan import __version__, cli_audit, cli_export, cli_segment, cli_studio, cli_study
 from labelgan.cli_common import Device, Exclude, Settings, ids, say, slice_size
 from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, LabelganError
 
@@ -26,6 +26,7 @@ app.add_typer(cli_segment.app, name="segment")
 app.command("audit")(cli_audit.audit)
 app.command("study")(cli_study.study)
 app.command("report")(cli_study.report)
+app.command("export")(cli_export.export)
 app.command("studio")(cli_studio.studio)
 
 Data = Annotated[Path, typer.Argument(help="Folder of annotated scans, in any layout that `check` knows.")]

@@ -228,7 +228,9 @@ def test_a_failure_on_the_way_leaves_nothing(tiny_run, tmp_path):
 
 
 def test_wrong_requests_are_named_before_any_work(tmp_path):
-    with pytest.raises(ConfigError, match=r"^--format dicom: unknown format; one of wmh, bids, nnunet, png, npz$"):
+    with pytest.raises(
+        ConfigError, match=r"^--format dicom: unknown format; one of wmh, bids, nnunet, monai, png, npz$"
+    ):
         sample_cohort("absent", tmp_path / "out", 1, format="dicom")
     with pytest.raises(ConfigError, match=r"^--num 0: at least one sample is needed$"):
         sample_cohort("absent", tmp_path / "out", 0)

@@ -88,7 +88,7 @@ def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | No
     if config.register_t1:
         volumes = _registered(volumes)
     for name, volume in volumes.items():
-        _require_same_grid(volume, grid, case.images[name].path)
+        require_same_grid(volume, grid, case.images[name].path)
     labels = _labels(case, grid)
 
     axial = {name: geometry.to_axial(volume.data) for name, volume in volumes.items()}
@@ -137,7 +137,7 @@ def _registered(volumes: dict[str, Volume]) -> dict[str, Volume]:
     return {first: fixed, **{name: register_rigidly(volume, fixed) for name, volume in others}}
 
 
-def _require_same_grid(volume: Volume, grid: Volume, path: Path) -> None:
+def require_same_grid(volume: Volume, grid: Volume, path: Path) -> None:
     """Raises DataError unless the volumes have one shape and their corners lie at the same millimetres."""
     if volume.data.shape != grid.data.shape:
         raise DataError(path, f"shape {volume.data.shape} differs from the first channel's {grid.data.shape}")
@@ -151,7 +151,7 @@ def _labels(case: Case, grid: Volume) -> np.ndarray:
     mask = case.load_mask()
     if mask is None or case.mask is None:
         return np.zeros(grid.data.shape, dtype=np.uint8)
-    _require_same_grid(mask, grid, case.mask.path)
+    require_same_grid(mask, grid, case.mask.path)
     return mask.data.astype(np.uint8, copy=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from labelgan.data.layouts import SYNTHETIC_SLICES
 from labelgan.data.layouts_common import manifest_of
 from labelgan.data.preprocess import from_unit, prepare_case
 from labelgan.data.reading import voxel_hash
-from labelgan.data.store import SliceStore, StoredCase
+from labelgan.data.store import SliceStore
 from labelgan.errors import DataError, LeakError
 
 
@@ -114,8 +114,19 @@ def seen_by_generator(root: Path) -> SeenCases | None:
     return SeenCases(tuple(own), tuple(inherited))
 
 
+class KnownByHash(Protocol):
+    """A case by its names and the hash of each channel's voxels: of a store, or of a cohort on disk."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+    @property
+    def hashes(self) -> Mapping[str, str]: ...
+
+
 def require_no_leak(
-    root: Path, seen: SeenCases | None, held_out: Iterable[StoredCase], cohort: Iterable[StoredCase]
+    root: Path, seen: SeenCases | None, held_out: Iterable[KnownByHash], cohort: Iterable[KnownByHash]
 ) -> None:
     """Raises LeakError when a generator has seen a held-out case or patient, by voxels or by name.
 
@@ -126,7 +137,7 @@ def require_no_leak(
         root: the synthetic cohort, for the message.
         seen: what its generator has seen; None where that is not known.
         held_out: the cases that must not be among them.
-        cohort: all cases of the store.
+        cohort: all cases of the store or cohort.
     """
     held_out = tuple(held_out)
     if not held_out:
@@ -170,29 +181,37 @@ def _read_slice(
         raise DataError(case.mask.path, str(error)) from None
     planes = []
     for name, volume in volumes.items():
-        z_scores = _z_scores(case, name, volume.data, manifest)
+        z_scores = to_z_scores(case, name, volume.data, manifest)
         planes.append(geometry.to_store(z_scores, order="image", fill=float(z_scores.min())))
     masks_ZHW = geometry.to_store(mask.data, order="label", fill=0)
     return np.stack(planes, axis=1), masks_ZHW, {name: voxel_hash(volume) for name, volume in volumes.items()}
 
 
+def slice_affine(grid: Volume, picture: bool, manifest: Mapping[str, Any]) -> np.ndarray:
+    """A synthetic slice's affine: pictures hold no millimetres, the manifest does. Raises ValueError without them."""
+    if not picture:
+        return grid.affine
+    try:
+        slice_mm, row_mm, column_mm = (float(length) for length in manifest["spacing_mm"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("the cohort's manifest.json gives no spacing_mm") from None
+    return grid.affine @ np.diag([column_mm, row_mm, slice_mm, 1.0])
+
+
 def _geometry(grid: Volume, picture: bool, store: SliceStore, manifest: Mapping[str, Any]) -> SliceGeometry:
-    affine, spacing = grid.affine.copy(), store.config.spacing_mm
-    if picture:  # pictures hold no millimetres; the manifest does
-        try:
-            _, row_mm, column_mm = (float(length) for length in manifest["spacing_mm"])
-        except (KeyError, TypeError, ValueError):
-            raise ValueError("the cohort's manifest.json gives no spacing_mm") from None
-        affine[:3, 0] *= column_mm
-        affine[:3, 1] *= row_mm
+    affine, spacing = slice_affine(grid, picture, manifest), store.config.spacing_mm
     geometry = SliceGeometry.of(grid.data.shape, affine, store.size)
     if spacing is None or np.allclose(geometry.spacing_mm[1:], spacing, rtol=1e-3):
         return geometry  # a NIfTI header rounds millimetres to single precision
     return SliceGeometry.of(grid.data.shape, affine, store.size, spacing)
 
 
-def _z_scores(case: Case, name: str, values: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:
-    """Undoes what the export formats do to z-scores; see `data.export`."""
+def to_z_scores(case: Case, name: str, values: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:
+    """Undoes what the export formats do to z-scores; see `data.export`.
+
+    Raises:
+        DataError: the cohort's manifest gives no scale of the channel, and the file is of a format that needs one.
+    """
     path = case.images[name].path
     if path.suffix == ".npz":
         return values

@@ -101,7 +101,7 @@ def train_ddpm(
         store: prepared slices.
         out: run folder.
         config: every setting.
-        seconds: by `league_clock.Clock`, from the first line on.
+        seconds: by `league_clock.Clock`, once MONAI is loaded.
         exclude: case or patient ids that the model must never see.
         device: where to train.
         report: called after every step with (steps done, steps expected, figures as text).
@@ -109,13 +109,13 @@ def train_ddpm(
     from monai.networks.schedulers import DDPMScheduler
 
     where = choose_device(device)
-    clock = Clock(where)
     make_deterministic()
+    channels = len(store.channels) + 1
+    network, averaged = (build_network(config, channels).to(where) for _ in range(2))
+    clock = Clock(where)
     drawn = GanConfig().with_settings([f"train.batch_size={config.batch_size}", f"train.seed={config.seed}"])
     rows = training_rows(store, drawn, exclude)
     source = BatchSource(store, rows, drawn, where)
-    channels = len(store.channels) + 1
-    network, averaged = (build_network(config, channels).to(where) for _ in range(2))
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr)
     noising = DDPMScheduler(config.noise_steps, schedule="cosine", prediction_type="v_prediction")
     step = 0

@@ -107,8 +107,8 @@ def report(leagues: Sequence[Path], doc: Path) -> None:
     print(doc)
 
 
-def main() -> int:
-    """Plays, reports, or both."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="annotated cohort")
     parser.add_argument("--out", type=Path, help="the league's folder; its name is its title")
@@ -128,9 +128,15 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the number of jobs")
     parser.add_argument("--report", type=Path, nargs="+", metavar="LEAGUE", help="write the document of these")
     parser.add_argument("--doc", type=Path, default=DOC)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if (given.data is None) != (given.out is None) or (given.data is None and given.report is None):
         parser.error("give --data and --out to play, --report to write")
+    return given
+
+
+def main() -> int:
+    """Plays, reports, or both."""
+    given = parse()
     try:
         code = play(given) if given.data is not None else 0
         if given.report is not None and not given.dry_run:

@@ -62,7 +62,7 @@ class DdpmConfig(Config):
 
 def build_network(config: DdpmConfig, channels: int) -> nn.Module:
     """MONAI's U-Net of diffusion models, that maps (N, C, H, W) and noise levels (N,) to a velocity (N, C, H, W)."""
-    from monai.networks.nets import DiffusionModelUNet
+    from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 
     reseed_torch(config.seed, "ddpm", "weights")
     return DiffusionModelUNet(
@@ -106,7 +106,7 @@ def train_ddpm(
         device: where to train.
         report: called after every step with (steps done, steps expected, figures as text).
     """
-    from monai.networks.schedulers import DDPMScheduler
+    from monai.networks.schedulers.ddpm import DDPMScheduler
 
     where = choose_device(device)
     make_deterministic()
@@ -166,7 +166,7 @@ def _normal(rng: np.random.Generator, shape: Collection[int]) -> Tensor:
 @torch.no_grad()
 def denoise(network: nn.Module, noise_NCHW: Tensor, config: DdpmConfig) -> Tensor:
     """Follows the implicit path from noise to slices in [-1, 1], both (N, C, H, W)."""
-    from monai.networks.schedulers import DDIMScheduler
+    from monai.networks.schedulers.ddim import DDIMScheduler
 
     stride = config.noise_steps // config.sampling_steps
     # From the noisiest level, which holds no trace of a slice; MONAI's default would begin a stride below it.

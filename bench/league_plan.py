@@ -110,7 +110,8 @@ class LeagueConfig(Config):
 
 def split_patients(patients: Sequence[str]) -> tuple[list[str], list[str]]:
     """Gives development patients and test patients: halves of a seeded permutation of the sorted ids."""
-    order = np.random.default_rng(SPLIT_SEED).permutation(sorted(patients)).tolist()
+    ids = sorted(patients)
+    order = [ids[place] for place in np.random.default_rng(SPLIT_SEED).permutation(len(ids))]
     return order[: len(order) // 2], order[len(order) // 2 :]
 
 

@@ -44,7 +44,7 @@ class Knows(torch.nn.Module):
 
 
 def test_denoising_with_the_best_velocity_ends_at_the_slice():
-    from monai.networks.schedulers import DDPMScheduler
+    from monai.networks.schedulers.ddpm import DDPMScheduler
 
     slice_CHW = torch.linspace(-0.9, 0.9, 3 * 8 * 8).reshape(3, 8, 8)
     network = Knows(slice_CHW, DDPMScheduler(1000, schedule="cosine").alphas_cumprod)

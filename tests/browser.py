@@ -15,6 +15,8 @@ from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+# without them the browser's own answers to a key, such as closing a dialog, do not come
+_KEY_CODES = {"Escape": 27, "Enter": 13, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 _COMPLAINTS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed")
 
 
@@ -88,7 +90,9 @@ class Browser:
 
     def press(self, key: str, code: str = "") -> None:
         """Presses and lets go a key, by its name in keyboard events."""
-        named = {"key": key, "code": code or key}
+        named: dict[str, Any] = {"key": key, "code": code or key}
+        if key in _KEY_CODES:
+            named["windowsVirtualKeyCode"] = _KEY_CODES[key]
         if len(key) == 1:
             named["text"] = key
         self.call("Input.dispatchKeyEvent", type="keyDown", **named)

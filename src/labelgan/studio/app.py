@@ -66,6 +66,7 @@ def build_app(session: Session, token: str, cookie: str) -> ASGIApp:
         "/api/reports/{key}": routes.report,
         "/api/live/{key}": routes.live_offers,
         "/api/live/{key}/sample": routes.live_sample,
+        "/api/live/{key}/strip": routes.live_strip,
         "/api/blind/{key}/{trial:int}/{channel:int}": routes.blind_picture,
     }
     changes = {
@@ -205,11 +206,12 @@ class _Routes:
         return JSONResponse(self.session.live(request.path_params["key"]).offers())
 
     def live_sample(self, request: Request) -> Response:
-        asked = request.query_params
-        settings = {name[4:]: _number(value, math.nan) for name, value in asked.items() if name.startswith("set.")}
-        run = self.session.live(request.path_params["key"])
-        seed, index = (_whole(asked.get(name), 0, 0, 2**31 - 1) for name in ("seed", "index"))
-        return _live_answer(run.sample(seed, index, settings, _whole(asked.get("side"), 384, 64, 768)))
+        side = _whole(request.query_params.get("side"), 384, 64, 768)
+        return _live_answer(self.session.live(request.path_params["key"]).sample(*_wanted(request), side))
+
+    def live_strip(self, request: Request) -> Response:
+        first, pictures = self.session.live(request.path_params["key"]).strip(*_wanted(request), 96)
+        return JSONResponse({"first": first, "pictures": [_uri(picture.outlined[0]) for picture in pictures]})
 
     def live_from_mask(self, request: Request) -> Response:
         given = request.state.json
@@ -247,15 +249,23 @@ class _Routes:
         return test
 
 
-def _live_answer(picture: LivePicture) -> Response:
-    def uri(png: bytes) -> str:
-        return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _wanted(request: Request) -> tuple[int, int, dict[str, float]]:
+    """Seed, index and controls of a sample that is asked for."""
+    asked = request.query_params
+    seed, index = (_whole(asked.get(name), 0, 0, 2**31 - 1) for name in ("seed", "index"))
+    return seed, index, {key[4:]: _number(value, math.nan) for key, value in asked.items() if key.startswith("set.")}
 
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _live_answer(picture: LivePicture) -> Response:
     return JSONResponse(
         {
-            "plain": [uri(png) for png in picture.plain],
-            "outlined": [uri(png) for png in picture.outlined],
-            "mask": uri(picture.mask),
+            "plain": [_uri(png) for png in picture.plain],
+            "outlined": [_uri(png) for png in picture.outlined],
+            "mask": _uri(picture.mask),
             "lesion_mm2": picture.lesion_mm2,
             "lesion_pixels": picture.lesion_pixels,
         }

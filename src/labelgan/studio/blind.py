@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any, Literal
 
-import numpy as np
-
 from labelgan.data.curation import BLIND_TESTS
 from labelgan.data.pictures import grey_window
 from labelgan.errors import DataError, LabelganError
@@ -24,6 +22,7 @@ from labelgan.rng import generator_for
 from labelgan.studio.grid import Grid
 from labelgan.studio.index import Index, SliceEntry
 from labelgan.studio.pictures import draw_slice
+from labelgan.studio.real import real_cases
 from labelgan.studio.sources import Source
 
 Answer = Literal["real", "synthetic"]
@@ -120,16 +119,13 @@ class BlindTests:
             raise DataError("blind test", f"{trials} slices; {FEWEST} to {MOST} are possible")
         grid = Grid.of(source.manifest)
         seed = secrets.randbelow(2**31) if seed is None else seed
-        sides: dict[bool, list[SliceEntry]] = {True: [], False: []}
-        with_store = any(s.kind == "store" for s in self.index.sources.values())
-        for entry in list(self.index.slices.values()):
-            case = entry.case
-            if not set(grid.channels) <= set(case.channels) or (lesions and not entry.load):
-                continue
-            if case.synthetic and case.source is source:
-                sides[True].append(entry)
-            elif not case.synthetic and (case.source.kind == "store" or not with_store):
-                sides[False].append(entry)
+        made = [case for case in list(self.index.cases.values()) if case.source is source]
+        sides = {
+            synthetic: [
+                entry for case in cases for key in case.slices if (entry := self.index.slices[key]).load or not lesions
+            ]
+            for synthetic, cases in ((True, made), (False, real_cases(self.index, source, grid).beside))
+        }
         for synthetic, entries in sides.items():
             if not entries:
                 word = "synthetic" if synthetic else "real"
@@ -215,9 +211,3 @@ def chance_words(result: dict[str, Any]) -> str:
     if high < 0.5:
         return "worse than chance: synthetic slices look more real than real ones, or the two were mixed up"
     return "chance is inside the interval: this test did not tell them apart"
-
-
-def worst_case(trials: int) -> float:
-    """Half the width of the interval at an accuracy of one half: what so many trials can show."""
-    low, high = wilson_interval(trials // 2, trials)
-    return float(np.round((high - low) / 2, 4))

@@ -16,11 +16,11 @@ HOSTS = frozenset({"127.0.0.1", "localhost"})
 POLICY = "; ".join(
     (
         "default-src 'none'",
-        "script-src 'self' 'wasm-unsafe-eval'",
+        "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' blob: data:",
         "font-src 'self' data:",
-        "connect-src 'self' data:",
+        "connect-src 'self'",
         "frame-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",

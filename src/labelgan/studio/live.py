@@ -22,6 +22,7 @@ from labelgan.studio.pictures import draw_mask, draw_slice
 
 MOST_SEED = 2**31 - 1
 MOST_INDEX = 999_999
+BLOCK = 8  # samples made at a time: generators make as many for one
 
 
 class LiveSamples(Protocol):
@@ -117,6 +118,7 @@ class LiveRun:
         self.sampler, self.pixel_mm = sampler, pixel_mm
         self.controls = controls_of(sampler)
         self._lock = threading.Lock()
+        self._blocks: Cache[LiveSamples] = Cache(64 * 2**20, lambda block: block.images_NCHW.nbytes)
         self._cache: Cache[LivePicture] = Cache(64 * 2**20, lambda picture: picture.bytes)
 
     @classmethod
@@ -155,12 +157,20 @@ class LiveRun:
         _require("index", index, MOST_INDEX)
         values = self._settings(settings)
         key = ("sample", seed, index, tuple(sorted(values.items())), side)
+        block = index // BLOCK
+        return self._cache.get(key, lambda: self._draw(self._block(seed, block, values), index % BLOCK, side))
 
-        def make() -> LivePicture:
+    def strip(self, seed: int, index: int, settings: Mapping[str, Any], side: int) -> tuple[int, list[LivePicture]]:
+        """The block of neighbours that a sample belongs to: the index of the first, and all of them."""
+        first = index // BLOCK * BLOCK
+        return first, [self.sample(seed, number, settings, side) for number in range(first, first + BLOCK)]
+
+    def _block(self, seed: int, block: int, values: dict[str, float]) -> LiveSamples:
+        def make() -> LiveSamples:
             with self._lock:
-                return self._draw(self.sampler.sample(1, seed, start=index, **values), side)
+                return self.sampler.sample(BLOCK, seed, start=block * BLOCK, **values)
 
-        return self._cache.get(key, make)
+        return self._blocks.get((seed, block, tuple(sorted(values.items()))), make)
 
     def from_mask(self, mask_HW: np.ndarray, seed: int, side: int) -> LivePicture:
         """The image made for a mask, (H, W) of 0 and 1 on the sampler's grid.
@@ -175,7 +185,7 @@ class LiveRun:
         if mask_HW.shape != tuple(self.sampler.size):
             raise DataError("mask", f"has shape {mask_HW.shape}, expected {tuple(self.sampler.size)}")
         with self._lock:
-            return self._draw(sampler.from_mask(mask_HW[None].astype(np.uint8), seed), side)
+            return self._draw(sampler.from_mask(mask_HW[None].astype(np.uint8), seed), 0, side)
 
     def _settings(self, given: Mapping[str, Any]) -> dict[str, float]:
         known = {control.name: control for control in self.controls}
@@ -189,8 +199,8 @@ class LiveRun:
             values[name] = float(value)
         return values
 
-    def _draw(self, samples: LiveSamples, side: int) -> LivePicture:
-        images_CHW, mask_HW = samples.images_NCHW[0], np.asarray(samples.masks_NHW[0], np.uint8)
+    def _draw(self, samples: LiveSamples, row: int, side: int) -> LivePicture:
+        images_CHW, mask_HW = samples.images_NCHW[row], np.asarray(samples.masks_NHW[row], np.uint8)
         plain, outlined = [], []
         for plane in images_CHW:
             window = grey_window(plane)

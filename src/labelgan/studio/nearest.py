@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ import numpy as np
 
 from labelgan.audit.nearest import find_nearest
 from labelgan.audit.patterns import patterns_of
-from labelgan.data.synthetic_slices import seen_by_generator
 from labelgan.errors import DataError, LabelganError
 from labelgan.studio.grid import Grid
 from labelgan.studio.index import CaseEntry, Index, SliceEntry
+from labelgan.studio.real import real_cases
 from labelgan.studio.sources import Source
 
 MOST_BASE = 20_000  # real slices that are searched
@@ -86,41 +87,18 @@ class NearestSearch:
 
     def _base(self, source: Source, grid: Grid) -> _Base:
         """Slices of the generator's training cases, found by their voxels; of all real cases where none of them is."""
-        seen = seen_by_generator(source.path)
-        known = set() if seen is None else {value for case in seen.own for value in case["hashes"].values()}
-        names = set() if seen is None else {case.get("id") for case in seen.own}
-        real = [
-            case
-            for case in list(self.index.cases.values())
-            if not case.synthetic and set(grid.channels) <= set(case.channels)
-        ]
-        # a store has the very slices that the generator saw
-        real.sort(key=lambda case: case.source.kind != "store")
-        listed = [case for case in real if case.hashes and not known.isdisjoint(case.hashes.values())]
-        chosen = listed or [case for case in real if case.hashes is None and case.id in names and self._is(case, known)]
+        real = real_cases(self.index, source, grid)
         patterns, slices = [], []
-        for case, images_NCHW in self._read(chosen or real, grid):
+        for case, images_NCHW in self._read(real.training or real.beside, grid):
             patterns.append(patterns_of(images_NCHW))
             slices += [self.index.slices[key] for key in case.slices]
             if len(slices) > MOST_BASE:
                 break
         if not slices:
             raise DataError(source.title, "there is no real slice of its channels beside it; name its cohort too")
-        return _Base(np.concatenate(patterns), slices, bool(chosen))
+        return _Base(np.concatenate(patterns), slices, bool(real.training))
 
-    def _is(self, case: CaseEntry, known: set[str]) -> bool:
-        try:
-            return not known.isdisjoint(self.index.images(case).hashes().values())
-        except (LabelganError, OSError):
-            return False
-
-    def _read(self, cases: list[CaseEntry], grid: Grid) -> Iterator[tuple[CaseEntry, np.ndarray]]:
-        done: set[tuple[str, str]] = set()
+    def _read(self, cases: tuple[CaseEntry, ...], grid: Grid) -> Iterator[tuple[CaseEntry, np.ndarray]]:
         for case in cases:
-            if (case.patient, case.id) in done:  # the same case in a store and in its cohort
-                continue
-            try:
+            with contextlib.suppress(LabelganError, ValueError, OSError):
                 yield case, grid.bring(self.index.images(case))[0]
-            except (LabelganError, ValueError, OSError):
-                continue
-            done.add((case.patient, case.id))

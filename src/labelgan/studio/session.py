@@ -109,7 +109,9 @@ class Session:
         return {}
 
     def volumes(self) -> list[dict[str, Any]]:
-        """The cases with several slices, which the viewer opens."""
+        """The cases with several slices, which the viewer opens: scans before stores, the fullest slice of each."""
+        cases = [case for case in list(self.index.cases.values()) if len(case.slices) > 1]
+        cases.sort(key=lambda case: case.source.kind != "cohort")
         return [
             {
                 "key": case.key,
@@ -118,10 +120,15 @@ class Session:
                 "channels": list(case.channels),
                 "slices": len(case.slices),
                 "mask": self.index.slices[case.slices[0]].load is not None,
+                "fullest": self._fullest(case),
             }
-            for case in list(self.index.cases.values())
-            if len(case.slices) > 1
+            for case in cases
         ]
+
+    def _fullest(self, case: CaseEntry) -> int:
+        """The slice with the most lesion; the middle one where there is none."""
+        loads = [self.index.slices[key].load or 0.0 for key in case.slices]
+        return loads.index(max(loads)) if any(loads) else len(loads) // 2
 
     def brief(self, entry: SliceEntry) -> dict[str, Any]:
         """What a tile of the gallery shows."""

@@ -107,7 +107,9 @@ export function pictureAddress(key, channel, side, marking) {
 }
 
 export function labelled(text, control, extra = {}) {
-  return el("label", { class: "field", ...extra }, el("span", { text }), control);
+  // a label over a group of buttons would press the first of them
+  const tag = control instanceof HTMLInputElement || control instanceof HTMLSelectElement || control.classList.contains("slide") ? "label" : "div";
+  return el(tag, { class: "field", ...extra }, el("span", { text }), control);
 }
 
 export function segmented(label, options, value, change) {

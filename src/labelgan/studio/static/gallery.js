@@ -85,9 +85,7 @@ export class Gallery {
     const first = this.known === undefined;
     this.known = state;
     this.buildFilters(overview);
-    if (!this.channel && overview.channels.length) {
-      this.channel = overview.channels[0];
-    }
+    this.channel ||= overview.channels[0] ?? "";
     if (overview.channels.length > 1 && this.channelNames !== overview.channels.join()) {
       this.channelNames = overview.channels.join();
       this.channelChoice = segmented("Channel", overview.channels.map((name) => [name, name]), this.channel, (name) => this.setChannel(name));
@@ -119,14 +117,14 @@ export class Gallery {
     if (synthetic.length && synthetic.length < shown.length) {
       parts.push(group("Origin", check("origin", "", "all", undefined, "radio"), check("origin", "real", "real", undefined, "radio"), check("origin", "synthetic", "synthetic", undefined, "radio")));
     }
-    const limits = (name, text) => el("input", { type: "number", name, min: 0, step: "any", placeholder: text, value: chosen.get(name) ?? "", "aria-label": `Lesion area, ${text}, mm²` });
+    const limits = (name, text) => el("input", { type: "number", name, min: 0, step: "any", placeholder: text, value: chosen.get(name) ?? "", "aria-label": `Lesion area ${text}, mm²` });
     parts.push(
       group(
         "Lesion",
         check("lesion", "", "all slices", undefined, "radio"),
         check("lesion", "with", "with a lesion", undefined, "radio"),
         check("lesion", "without", "without", undefined, "radio"),
-        el("div", { class: "pair" }, limits("least", "least mm²"), el("span", { text: "to" }), limits("most", "most mm²")),
+        el("div", { class: "pair" }, limits("least", "from"), el("span", { text: "–" }), limits("most", "to"), el("span", { text: "mm²" })),
       ),
     );
     if (overview.sites.length > 1) parts.push(group("Site", overview.sites.map((site) => check("site", site, site))));

@@ -88,10 +88,12 @@ export class Live {
     this.maskImage = el("img", { alt: "lesion mask of the sample" });
     this.maskFigure = el("figure", { class: "mask" }, this.maskImage, el("figcaption", { text: "Mask" }));
     this.words = el("p", { class: "soft", role: "status" });
+    this.strip = el("div", { class: "strip", role: "group", "aria-label": "Neighbouring samples" });
+    this.stripKnown = "";
     const figures = this.shown.map(({ name, image }) => el("figure", {}, image, el("figcaption", { text: name })));
     this.trio = el("div", { class: "trio" }, figures, this.maskFigure);
     this.trio.style.setProperty("--count", names.length + 1);
-    replace(this.stage, this.trio, this.words);
+    replace(this.stage, this.trio, this.words, this.strip);
   }
 
   slider(text, { low, high, step, value, most }, change = () => {}) {
@@ -120,6 +122,26 @@ export class Live {
     if (run !== this.run || this.mode !== "sample") return;
     this.told = told;
     this.draw(performance.now() - begun);
+    await this.drawStrip(run, parameters);
+  }
+
+  // The samples that were made together with this one
+
+  async drawStrip(run, { side, ...parameters }) {
+    const wanted = JSON.stringify([run, parameters.seed, Math.floor(parameters.index / 8), this.settings]);
+    if (this.stripKnown !== wanted) {
+      this.stripKnown = wanted;
+      const { first, pictures } = await get(`/api/live/${run}/strip`, parameters);
+      const buttons = pictures.map((picture, at) =>
+        el(
+          "button",
+          { type: "button", class: "small", data: { index: first + at }, title: `sample ${first + at}`, onclick: () => this.index.set(first + at) },
+          el("img", { src: picture, alt: `sample ${first + at}`, width: 72, height: 72 }),
+        ),
+      );
+      replace(this.strip, buttons);
+    }
+    for (const button of this.strip.children) button.setAttribute("aria-current", String(Number(button.dataset.index) === this.index.value));
   }
 
   draw(spent = undefined) {
@@ -159,6 +181,7 @@ export class Live {
     this.indexField.hidden = drawing;
     this.buttons.hidden = drawing;
     this.drawTools.hidden = !drawing;
+    this.strip.hidden = drawing;
     if (!drawing) {
       this.trio.lastChild.replaceWith(this.maskFigure);
       this.ask();

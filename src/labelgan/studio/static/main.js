@@ -15,10 +15,11 @@ const loaders = {
 export const studio = {
   overview: { sources: [], sites: [], channels: [], flags: [], notes: [], complete: false },
   view: "",
+  ready: false,
   listeners: [],
   onOverview(listener) {
     this.listeners.push(listener);
-    listener(this.overview);
+    if (this.ready) listener(this.overview);
   },
   sources(...kinds) {
     return this.overview.sources.filter((source) => kinds.includes(source.kind));
@@ -48,6 +49,7 @@ export async function show(name, ...rest) {
 async function refresh() {
   const overview = await get("/api/overview");
   studio.overview = overview;
+  studio.ready = true;
   const place = byId("status");
   if (overview.complete) {
     const slices = overview.sources.reduce((sum, source) => sum + source.slices, 0);

@@ -40,25 +40,29 @@ export class Volume {
       ),
       el("div", { class: "stage" }, this.canvas, this.readout, this.wait),
     );
-    studio.onOverview(() => this.fill());
+    studio.onOverview(() => studio.view === "volume" && this.fill());
   }
 
   // One entry a scan, from the slices in its middle
 
-  async fill() {
-    if (this.filling || this.studio.view !== "volume") return;
-    this.filling = true;
-    try {
-      const cases = await get("/api/cases");
-      if (cases.length === this.cases.size) return;
-      this.cases = new Map(cases.map((one) => [one.key, one]));
-      const buttons = cases.map((one) =>
-        el("button", { type: "button", data: { key: one.key }, title: one.source, onclick: () => this.open(one.key) }, one.id, el("small", { text: `${one.source} · ${one.slices} slices` })),
-      );
-      replace(this.list, buttons.length ? buttons : el("p", { class: "soft", text: "There is no scan with several slices here." }));
-    } finally {
-      this.filling = false;
-    }
+  fill() {
+    this.filling ??= this.read().finally(() => (this.filling = null));
+    return this.filling;
+  }
+
+  async read() {
+    const cases = await get("/api/cases");
+    if (cases.length && cases.length === this.cases.size) return;
+    this.cases = new Map(cases.map((one) => [one.key, one]));
+    const buttons = cases.map((one) =>
+      el(
+        "button",
+        { type: "button", data: { key: one.key }, title: one.source, "aria-current": String(one.key === this.current), onclick: () => this.open(one.key) },
+        one.id,
+        el("small", { text: `${one.source} · ${one.slices} slices` }),
+      ),
+    );
+    replace(this.list, buttons.length ? buttons : el("p", { class: "soft", text: "There is no scan with several slices here." }));
   }
 
   async enter(key = undefined, z = undefined) {
@@ -74,8 +78,8 @@ export class Volume {
       isRadiologicalConvention: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.42, 0.7, 1, 0.7],
-      crosshairWidth: 0.6,
-      textHeight: 0.03,
+      crosshairWidth: 0.25,
+      crosshairWidthUnit: "percent",
       show3Dcrosshair: true,
       dragMode: DRAG_MODE.contrast,
       loadingText: "",
@@ -112,7 +116,7 @@ export class Volume {
       this.opened = one;
       this.setPlane(this.plane);
       this.nv.setInterpolation(!this.smooth.checked);
-      if (z !== undefined) this.goTo(z, one.slices);
+      this.goTo(z ?? one.fullest, one.slices);
     } catch (error) {
       toast(`The volume cannot be shown: ${error.message}`);
     } finally {

@@ -71,6 +71,14 @@ def test_a_slice_does_not_depend_on_the_others(monkeypatch):
     assert estimate_brains(images[:0]).shape == (0, 64, 64)
 
 
+def test_noise_has_no_brain_to_find_and_stands_in_nobodys_way():
+    noise = generator_for(3, "noise").standard_normal((2, 1, 64, 64), np.float32)
+    alone, real = estimate_brains(noise), estimate_brains(heads(2, 64))
+    assert alone.mean() > 0.9  # all that is brighter than the background
+    together = estimate_brains(np.concatenate([noise, heads(2, 64)]))
+    assert np.array_equal(together, np.concatenate([alone, real]))
+
+
 def test_brains_are_estimated_where_the_signal_is(phantom_store):
     slices = AuditSlices.from_store(phantom_store)
     middle = slices.select((slices.z_fraction > 0.3) & (slices.z_fraction < 0.7))

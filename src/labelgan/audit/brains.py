@@ -177,8 +177,9 @@ def _in_heads(heads: _Heads) -> np.ndarray:
     first = np.isfinite(touch).argmax(0)
     chosen = np.where(least_touch > 0.5, first, chosen)
     brains = np.zeros_like(heads.mask)
-    for number in np.unique(chosen):
-        rows = np.flatnonzero((chosen == number) & np.isfinite(least_touch))
+    has_piece = np.isfinite(least_touch)  # noise has none
+    for number in np.unique(chosen[has_piece]):
+        rows = np.flatnonzero((chosen == number) & has_piece)
         part = heads.select(rows)
         least, greatest, erosion = STRICTER[number]
         radius = np.maximum(1.0, ERODE * part.width * erosion)

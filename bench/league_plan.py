@@ -111,7 +111,7 @@ class LeagueConfig(Config):
 def split_patients(patients: Sequence[str]) -> tuple[list[str], list[str]]:
     """Gives development patients and test patients: halves of a seeded permutation of the sorted ids."""
     ids = sorted(patients)
-    order = [ids[place] for place in np.random.default_rng(SPLIT_SEED).permutation(len(ids))]
+    order = [ids[int(place)] for place in np.random.default_rng(SPLIT_SEED).permutation(len(ids))]
     return order[: len(order) // 2], order[len(order) // 2 :]
 
 
@@ -124,7 +124,7 @@ def draw_patients(development: Sequence[str], count: int, draw: int) -> list[str
     if count > len(development):
         raise ConfigError(f"--sizes {count}", f"there are {len(development)} development patients")
     order = np.random.default_rng(DRAW_SEEDS + draw).permutation(len(development))
-    return [development[place] for place in order[:count]]
+    return [development[int(place)] for place in order[:count]]
 
 
 def arm_of(arm: str, row: str) -> str:

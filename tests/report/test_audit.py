@@ -71,6 +71,16 @@ def test_a_page_shows_the_audit(tmp_path):
     assert all(reference.startswith("data:image/png;base64,") for reference in references(page))
 
 
+def test_without_copies_it_says_that_there_are_none(tmp_path):
+    told = audit()
+    assert "None: no sample" not in text_of(written(tmp_path, told))
+    told["findings"][-1]["extra"] = {"closest": [], "patients": []}
+    told["held_out"] = {**told["held_out"], "patients": 1}
+    text = text_of(written(tmp_path, told))
+    assert "None: no sample is closer to a training slice than a held-out patient would be." in text
+    assert "5 held-out slices of 1 patient;" in text
+
+
 def test_a_passed_audit_says_so(tmp_path):
     told = {**audit(), "passed": True, "gates": [{"name": "load", "passed": None, "reason": "", "checks": []}]}
     assert "No gate failed; not judged: load." in text_of(written(tmp_path, told))

@@ -103,7 +103,8 @@ class PatientCopies:
         patient: id.
         slices: training slices.
         copies: samples that count as copies of one of them.
-        closer_than_any: samples closer to one of them than any held-out slice is to any training slice.
+        closer_than_any: of these copies, those closer than any held-out slice is to any training slice. Where few
+            slices are held out, samples may be closer than all of these by chance: only copies count.
     """
 
     patient: str
@@ -131,7 +132,7 @@ class CopyAudit:
         limits: by space.
         held_out_closeness: (M,) the same of the held-out slices, M of them.
         held_out_patient_share: share of the held-out patients with a slice that counts as a copy.
-        patients: the training patients with copies, or with samples closer than any, most first.
+        patients: the training patients with copies, most first.
         pairs: the closest pairs, closest first.
         authenticity: share of the samples that are no nearer to their nearest training slice than any other patient
             is (Alaa et al., ICML 2022, with patients in place of points); None where there is one patient alone.
@@ -238,11 +239,12 @@ def closeness_of(found: Neighbours, limits: Mapping[Space, Limit]) -> Closeness:
 
 def _by_patient(near: Closeness, closer_than_any: np.ndarray, patients: np.ndarray) -> tuple[PatientCopies, ...]:
     found = []
-    copied = patients[near.row]
+    nearest = patients[near.row]
     for patient in sorted(set(patients)):
-        mine = copied == patient
-        copies, closer = int((mine & (near.closeness < 1)).sum()), int((mine & closer_than_any).sum())
-        if copies or closer:
+        mine = nearest == patient
+        copied = mine & (near.closeness < 1)
+        copies, closer = int(copied.sum()), int((copied & closer_than_any).sum())
+        if copies:
             found.append(PatientCopies(str(patient), int((patients == patient).sum()), copies, closer))
     return tuple(sorted(found, key=lambda entry: (-entry.copies, -entry.closer_than_any, entry.patient)))
 

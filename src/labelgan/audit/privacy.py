@@ -76,7 +76,9 @@ def _copies(found: CopyAudit, data: AuditData) -> list[Finding]:
         if found.shared_patients
         else ""
     )
-    copied = sum(entry.copies > 0 for entry in found.patients)
+    basis = (
+        f" The limits rest on {len(data.held_out)} slices of held-out patients ({len(set(data.held_out.patients))})."
+    )
     held_certain = float((found.held_out_closeness < CERTAIN).mean())
     return [
         Finding(
@@ -85,7 +87,7 @@ def _copies(found: CopyAudit, data: AuditData) -> list[Finding]:
             found.share,
             good=found.held_out_share,
             bad=1.0,
-            note=PRIVACY_NOTE + shared,
+            note=PRIVACY_NOTE + basis + shared,
             extra=extra,
         ),
         Finding(
@@ -98,7 +100,7 @@ def _copies(found: CopyAudit, data: AuditData) -> list[Finding]:
         Finding(
             "copies.patients",
             "share of training patients of whom there are copies",
-            copied / len(set(data.train.patients)),
+            len(found.patients) / len(set(data.train.patients)),
             bad=1.0,
         ),
         Finding(

@@ -77,6 +77,7 @@ def write_audit_page(folder: Path) -> Path:
         panels=[*told["channels"], f"{told['channels'][0]} with the lesion's outline"],
         told=told,
         groups=groups,
+        counted=lambda patients: f"{patients} {'patient' if patients == 1 else 'patients'}",
         pictures=_pictures(folder),
         pairs=_pairs(folder, copies.get("closest", [])),
         patients=[entry["words"] for entry in copies.get("patients", [])],

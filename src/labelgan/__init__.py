@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labelgan.api import (
         check,
         phantom,
+        phantom_generator,
         prepare,
         sample,
         score,
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
     from labelgan.data.store import SliceStore
     from labelgan.errors import LabelganError
     from labelgan.gan.sample import Generator
+    from labelgan.mixing import MixedSlices, SyntheticPool
+    from labelgan.monai_transform import RandSyntheticSliced
+    from labelgan.subjects import torchio_subjects
 
 # Loaded when first asked for: importing the package stays fast.
 _PLACES = {
     "check": "labelgan.api",
     "phantom": "labelgan.api",
+    "phantom_generator": "labelgan.api",
     "prepare": "labelgan.api",
     "sample": "labelgan.api",
     "score": "labelgan.api",
@@ -52,8 +57,12 @@ _PLACES = {
     "Cohort": "labelgan.data.case",
     "Generator": "labelgan.gan.sample",
     "LabelganError": "labelgan.errors",
+    "MixedSlices": "labelgan.mixing",
+    "RandSyntheticSliced": "labelgan.monai_transform",
     "SliceStore": "labelgan.data.store",
+    "SyntheticPool": "labelgan.mixing",
     "read_cohort": "labelgan.data.layouts",
+    "torchio_subjects": "labelgan.subjects",
 }
 
 __all__ = [
@@ -61,12 +70,16 @@ __all__ = [
     "Cohort",
     "Generator",
     "LabelganError",
+    "MixedSlices",
+    "RandSyntheticSliced",
     "SliceStore",
+    "SyntheticPool",
     "__version__",
     "build_report",
     "check",
     "export",
     "phantom",
+    "phantom_generator",
     "prepare",
     "read_cohort",
     "run_audit",
@@ -76,6 +89,7 @@ __all__ = [
     "segment_import_li",
     "segment_predict",
     "segment_train",
+    "torchio_subjects",
     "train",
 ]
 

@@ -52,3 +52,14 @@ def test_images_of_a_case_cannot_be_changed() -> None:
 def test_patients_are_counted_once() -> None:
     cases = tuple(Case(f"{patient}_{session}", patient, {}) for patient in ("b", "a") for session in (1, 2))
     assert Cohort(Path(), "bids", cases).patients == ("b", "a")
+
+
+def test_a_cohort_is_loaded_from_a_folder_counted_and_gone_through(tmp_path):
+    from trees import wmh_cohort
+
+    cohort = Cohort.load(str(wmh_cohort(tmp_path, ("p1", "p2"))))
+    assert len(cohort) == 2
+    assert [case.id for case in cohort] == ["p1", "p2"]
+    assert cohort["p2"] is cohort.cases[1]
+    with pytest.raises(KeyError, match="p3"):
+        cohort["p3"]

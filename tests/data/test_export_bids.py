@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from mixes import FACTS, a_slice, a_volume
+from mixes import FACTS, a_slice, a_volume, scan_mask
 
 from labelgan.data.export_bids import BidsWriter, label_of, shows_brain_alone
 from labelgan.data.export_records import ExportFacts, LabelledVolume
@@ -43,7 +43,7 @@ def test_cases_of_one_patient_are_sessions_of_one_subject(tmp_path):
     ]
     mask = cohort.cases[1].load_mask()
     assert mask is not None
-    assert np.array_equal(mask.data, a_volume("sub-1_ses-b").mask_XYZ)
+    assert np.array_equal(mask.data, scan_mask("sub-1_ses-b"))
 
 
 @pytest.mark.parametrize("ids", [("p-1", "p_1"), ("sub-p1", "p1"), ("---",)])

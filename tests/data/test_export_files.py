@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
+from nibabel import nifti1
 from trees import AFFINE
 
 from labelgan.data.export_files import require_flair_t1, write_json, write_nifti, write_table
@@ -14,7 +14,7 @@ from labelgan.errors import ConfigError
 def test_nifti_in_new_folders(tmp_path):
     volume = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     write_nifti(tmp_path / "a" / "b" / "c.nii.gz", volume, AFFINE)
-    image = nib.nifti1.load(tmp_path / "a" / "b" / "c.nii.gz")
+    image = nifti1.load(tmp_path / "a" / "b" / "c.nii.gz")
     assert np.array_equal(np.asanyarray(image.dataobj), volume)
     np.testing.assert_allclose(np.asarray(image.affine), AFFINE)
 

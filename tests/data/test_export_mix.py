@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from mixes import a_slice, scan_mask, scans, synthetic_cohort
+from nibabel import nifti1
 from trees import AFFINE, voxels
 
 from labelgan.data.export import FORMATS
@@ -147,16 +148,16 @@ def test_no_word_of_a_source_header_is_in_an_export(world, tmp_path):
     root = tmp_path / "real"
     shutil.copytree(world["real"], root)
     for path in root.rglob("*.nii.gz"):
-        image = nib.nifti1.load(path)
+        image = nifti1.load(path)
         image.header["descrip"] = image.header["db_name"] = image.header["aux_file"] = b"SECRET"
         image.header["intent_name"] = b"SECRET"
-        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"SECRET"))
-        nib.save(nib.nifti1.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), path)
+        image.header.extensions.append(nifti1.Nifti1Extension("comment", b"SECRET"))
+        nib.save(nifti1.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), path)
     for format in NIFTI:
         export_sources([root], tmp_path / format, format)
         for path in (tmp_path / format).rglob("*"):
             if path.name.endswith(".nii.gz"):
-                image = nib.nifti1.load(path)
+                image = nifti1.load(path)
                 assert b"SECRET" not in image.header.binaryblock
                 assert len(image.header.extensions) == 0
             elif path.is_file():
@@ -174,7 +175,7 @@ def test_other_pathology_can_be_left_out(world, tmp_path):
 
 def test_channels_can_be_chosen_and_ordered(world, tmp_path):
     export(world, "real a", tmp_path / "out", "nnunet", channels=["T1"])
-    image = nib.nifti1.load(tmp_path / "out" / "imagesTr" / "p1_0000.nii.gz")
+    image = nifti1.load(tmp_path / "out" / "imagesTr" / "p1_0000.nii.gz")
     assert np.array_equal(np.asanyarray(image.dataobj), voxels("T1", "p1")[:, ::-1])
     assert not np.array_equal(np.asarray(image.affine), AFFINE)
     told = json.loads((tmp_path / "out" / "dataset.json").read_text())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from mixes import FACTS, a_slice, a_volume
@@ -20,7 +22,9 @@ def write(root, *volumes: LabelledVolume, origin: Origin = "real", folds: tuple[
 
 def test_monais_own_loader_reads_the_datalists_and_the_files(tmp_path):
     from monai.data.decathlon_datalist import load_decathlon_datalist
-    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+    from monai.transforms.compose import Compose
+    from monai.transforms.io.dictionary import LoadImaged
+    from monai.transforms.utility.dictionary import EnsureChannelFirstd
 
     slice_ = LabelledVolume.of_slice(a_slice("s1"), FACTS)
     volumes = [a_volume("p1"), a_volume("p2"), slice_, a_volume("p3", split="test")]
@@ -35,10 +39,11 @@ def test_monais_own_loader_reads_the_datalists_and_the_files(tmp_path):
     assert names == {"training": ["p2", "s1"], "test": ["p3"]}
     (validated,) = load_decathlon_datalist(str(fold), True, "validation")
     keys = ["image", "label"]
-    loaded = Compose([LoadImaged(keys), EnsureChannelFirstd("label")])(validated)
+    loaded: Any = Compose([LoadImaged(keys), EnsureChannelFirstd("label")])(validated)
     axial = a_volume("p1").axial()
     for channel, name in enumerate(("FLAIR", "T1")):
         assert np.array_equal(np.asarray(loaded["image"][channel]), axial.images[name])
+    assert axial.mask_XYZ is not None
     assert np.array_equal(np.asarray(loaded["label"][0]), axial.mask_XYZ)
     np.testing.assert_allclose(np.asarray(loaded["image"].affine), axial.affine, atol=1e-6)
     assert validated["patient"] == "p1"

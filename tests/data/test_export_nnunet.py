@@ -4,7 +4,8 @@ import json
 
 import nibabel as nib
 import numpy as np
-from mixes import FACTS, a_slice, a_volume
+from mixes import FACTS, a_slice, a_volume, scan_mask
+from nibabel import nifti1
 from trees import AFFINE
 
 from labelgan.data.export_nnunet import SPLITS, NnunetWriter
@@ -21,7 +22,7 @@ def write(root, *volumes: LabelledVolume, origin: Origin = "real", folds: tuple[
 
 
 def test_other_pathology_is_the_ignore_label_where_there_is_any(tmp_path):
-    clean = a_volume("p2", mask_XYZ=np.minimum(a_volume("p2").mask_XYZ, 1))
+    clean = a_volume("p2", mask_XYZ=np.minimum(scan_mask("p2"), 1))
     assert write(tmp_path / "with", a_volume("p1"), clean)["labels"] == {"background": 0, "lesion": 1, "ignore": 2}
     assert write(tmp_path / "without", clean)["labels"] == {"background": 0, "lesion": 1}
     # nnU-Net wants every label of a file declared, and reads labelsTr alone
@@ -41,12 +42,12 @@ def test_scans_beside_slices_are_stored_as_the_slices_are(tmp_path):
     alone, beside = tmp_path / "alone", tmp_path / "beside"
     write(alone, a_volume("p1"))
     write(beside, a_volume("p1"), LabelledVolume.of_slice(a_slice("s1"), FACTS), origin="mixed")
-    image = nib.nifti1.load(alone / "imagesTr" / "p1_0000.nii.gz")
+    image = nifti1.load(alone / "imagesTr" / "p1_0000.nii.gz")
     assert np.array_equal(np.asarray(image.affine), AFFINE)
     for name in ("p1", "s1"):
         for path in (beside / "imagesTr" / f"{name}_0000.nii.gz", beside / "labelsTr" / f"{name}.nii.gz"):
-            assert nib.aff2axcodes(nib.nifti1.load(path).affine) == ("L", "P", "S")
-    assert nib.nifti1.load(beside / "labelsTr" / "s1.nii.gz").shape == (24, 16, 1)
+            assert nib.aff2axcodes(nifti1.load(path).affine) == ("L", "P", "S")
+    assert nifti1.load(beside / "labelsTr" / "s1.nii.gz").shape == (24, 16, 1)
 
 
 def test_folds_are_written_as_nnunet_reads_them(tmp_path):

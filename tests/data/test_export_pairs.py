@@ -26,6 +26,7 @@ def test_a_scan_is_a_patient_of_many_slices(tmp_path, writer):
         for case, slice_ in zip(cases, volume.axial_slices(), strict=True):
             mask, image = case.load_mask(), case.load_image("T1")
             assert mask is not None
+            assert slice_.mask_HW is not None
             assert np.array_equal(mask.data[:, :, 0].T, slice_.mask_HW)
             exact = slice_.z_scores_CHW[1]
             exact = exact if writer is NpzWriter else np.round((to_unit(exact) + 1) * 127.5)

@@ -57,6 +57,7 @@ def test_a_slice_of_a_generator_is_stored_axially_already():
     (only,) = volume.axial_slices()
     assert only.name == "s1"
     assert np.array_equal(only.z_scores_CHW, a_slice("s1").z_scores_CHW)
+    assert only.mask_HW is not None
     assert np.array_equal(only.mask_HW, a_slice("s1").mask_HW)
 
 

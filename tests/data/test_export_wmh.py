@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
-from mixes import FACTS, a_slice, a_volume
+from mixes import FACTS, a_slice, a_volume, scan_mask
+from nibabel import nifti1
 
 from labelgan.data.export_records import ExportFacts, LabelledVolume
 from labelgan.data.export_wmh import WmhWriter
@@ -26,6 +26,6 @@ def test_sites_and_splits_are_the_folders_of_the_published_tree(tmp_path):
     assert cases["p2"].mask is None
     mask = cases["p1"].load_mask()
     assert mask is not None
-    assert np.array_equal(mask.data, a_volume("p1").mask_XYZ)  # the 2 of other pathology too
-    stored = nib.nifti1.load(tmp_path / "training" / "Utrecht" / "p1" / "wmh.nii.gz")
+    assert np.array_equal(mask.data, scan_mask("p1"))  # the 2 of other pathology too
+    stored = nifti1.load(tmp_path / "training" / "Utrecht" / "p1" / "wmh.nii.gz")
     assert stored.get_data_dtype() == np.float32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -118,6 +118,31 @@ class Cohort:
     slices_only: bool = False
     labels: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({0: 0, 1: 1, 2: 2}))
     notes: tuple[Note, ...] = ()
+
+    @classmethod
+    def load(cls, root: str | Path, layout: str | None = None) -> Cohort:
+        """Reads a folder's cases, paths only; see `layouts.read_cohort`.
+
+        Example:
+            >>> for case in Cohort.load("scans"):  # doctest: +SKIP
+            ...     print(case.id, case.load_image("FLAIR").data.shape)
+        """
+        from labelgan.data.layouts import read_cohort
+
+        return read_cohort(Path(root), layout)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def __getitem__(self, case_id: str) -> Case:
+        """The case of an id; raises KeyError when there is none."""
+        for case in self.cases:
+            if case.id == case_id:
+                return case
+        raise KeyError(case_id)
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -53,7 +53,9 @@ def shows_brain_alone(volume: LabelledVolume) -> bool:
         return False
     brain = find_brain(axial)
     near = binary_dilation(brain, np.ones((1, 5, 5), bool))
-    outside = (axial > 0.1 * axial[brain].mean()) & ~near if brain.any() else ~brain
+    if not brain.any():
+        return False
+    outside = np.logical_and(axial > 0.1 * axial[brain].mean(), np.logical_not(near))
     return bool(outside.sum() < _REST * brain.sum())
 
 

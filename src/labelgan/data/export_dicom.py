@@ -119,11 +119,11 @@ def _empty_instance(volume: LabelledVolume, uid: str) -> Dataset:
     """An MR image without a picture: what all slices of a case share."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+    from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
     dataset, meta = Dataset(), FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, uid
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, UID(uid)
     dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, uid
     dataset.SyntheticData = "YES" if volume.synthetic else "NO"

@@ -60,7 +60,7 @@ class NpzWriter:
     def write(self, volume: LabelledVolume) -> None:
         """Writes a case's slices."""
         for slice_ in volume.axial_slices():
-            parts = {"images": np.moveaxis(slice_.z_scores_CHW, 0, -1).astype(np.float32)}
+            parts: dict[str, np.ndarray] = {"images": np.moveaxis(slice_.z_scores_CHW, 0, -1).astype(np.float32)}
             if slice_.mask_HW is not None:
                 parts["masks"] = slice_.mask_HW.astype(np.uint8)
             for folder, pixels in parts.items():

@@ -45,11 +45,11 @@ Report = Callable[[int, int, str], None]
 class DdpmConfig(Config):
     """Network, noise and training of the diffusion model."""
 
-    channels: tuple[int, ...] = Field(default=(32, 64, 96, 96), description="of each level, finest first")
+    channels: tuple[int, ...] = Field(default=(16, 32, 64, 64), description="of each level, finest first")
     attention: tuple[bool, ...] = Field(default=(False, False, False, True), description="levels with self-attention")
     blocks: int = Field(default=1, ge=1, description="residual blocks a level")
     head: int = Field(default=32, ge=1, description="channels of an attention head")
-    groups: int = Field(default=16, ge=1, description="of group normalisation")
+    groups: int = Field(default=8, ge=1, description="of group normalisation")
     noise_steps: int = Field(default=1000, ge=1, description="of the forward process")
     sampling_steps: int = Field(default=50, ge=1, description="of DDIM; they divide noise_steps")
     lr: float = Field(default=1e-3, gt=0, description="of Adam, after the warm-up")

@@ -126,7 +126,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--dry-run", action="store_true", help="print the number of jobs")
-    parser.add_argument("--report", type=Path, nargs="+", metavar="LEAGUE", help="write the document of these")
+    parser.add_argument("--report", type=Path, nargs="*", metavar="LEAGUE", help="write the document of these")
     parser.add_argument("--doc", type=Path, default=DOC)
     given = parser.parse_args(arguments)
     if (given.data is None) != (given.out is None) or (given.data is None and given.report is None):

@@ -77,11 +77,22 @@ def train_for(
     config: GanConfig,
     seconds: float,
     *,
+    most_steps: int = NEVER,
     exclude: Collection[str] = (),
     start_from: Path | None = None,
     report: Report | None = None,
 ) -> tuple[TrainingResult, float]:
     """Trains a generator for so many seconds, two steps at the least; what another attempt left in ``out`` is lost.
+
+    Args:
+        store: prepared slices.
+        out: run folder.
+        config: every setting but the number of steps.
+        seconds: by `Clock`.
+        most_steps: after which it stops, though there be time left.
+        exclude: case or patient ids that the generator must never see.
+        start_from: run folder to fine-tune.
+        report: called after every step.
 
     Returns:
         The result, whose ``steps`` are those made, and the seconds that they took by `Clock`.
@@ -94,11 +105,14 @@ def train_for(
 
     shutil.rmtree(out, ignore_errors=True)
     # Checkpoints and pictures on the way cost time that some games would spend on more steps than others.
-    endless = [f"train.{key}={NEVER}" for key in ("steps", "checkpoint_every", "sample_every")]
+    rhythm = [f"train.steps={most_steps}", *(f"train.{key}_every={NEVER}" for key in ("checkpoint", "sample"))]
     clock = Clock(choose_device(config.train.device))
     alarm = Alarm(clock, seconds, report)
     try:
-        train_generator(store, out, config.with_settings(endless), exclude=exclude, start_from=start_from, report=alarm)
+        result = train_generator(
+            store, out, config.with_settings(rhythm), exclude=exclude, start_from=start_from, report=alarm
+        )
+        return result, clock.seconds()
     except KeyboardInterrupt:
         if not alarm.rung:
             raise

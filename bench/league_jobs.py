@@ -18,7 +18,7 @@ from labelgan.files import read_json
 from labelgan.progress import Progress
 from labelgan.study import jobs
 from labelgan.study.jobs import COHORT, RUN, STORE, Context, Places
-from league_clock import Clock, train_for
+from league_clock import NEVER, Clock, train_for
 from league_plan import SAMPLE, TRAIN
 
 
@@ -45,8 +45,9 @@ def train(context: Context, places: Places) -> dict[str, Any]:
             config = GanConfig.build(params["config"]).with_settings([f"train.device={places.device}"])
             start = api.phantom_generator() if params["parent"] else None
             result, spent = train_for(
-                store, run_folder, config, seconds, exclude=exclude, start_from=start, report=progress
-            )
+                store, run_folder, config, seconds, most_steps=params.get("most_steps", NEVER), exclude=exclude,
+                start_from=start, report=progress,
+            )  # fmt: skip
             shutil.rmtree(run_folder / "checkpoints")
             found = {"steps": result.steps, "seconds": spent, "collapsed": result.collapsed}
     manifest = read_json(run_folder / "manifest.json")

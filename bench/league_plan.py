@@ -50,6 +50,7 @@ class Row:
         settings: ``"a.b=value"``, on top of these.
         from_phantom: it is tuned from the generator in the package, whose settings then hold, and ``model`` and
             ``preset`` name them.
+        most_steps: after which it stops, though there be time left; None: it takes all the time.
         real_anatomy: its samples hold parts of real slices, so that those of a real cohort are never pictured.
     """
 
@@ -58,6 +59,7 @@ class Row:
     preset: str | None = "laptop"
     settings: tuple[str, ...] = ()
     from_phantom: bool = False
+    most_steps: int | None = None
     real_anatomy: bool = False
 
     def config(self) -> dict[str, Any]:
@@ -198,6 +200,7 @@ class _Planner:
         inner = settings if row.model == "ddpm" else settings["train"]
         inner |= {"seed": seed} | ({} if row.model == "ddpm" else _HERE)
         params = {"train": list(fold.train), "model": row.model, "config": settings, "seconds": self.config.seconds}
+        params |= {} if row.most_steps is None else {"most_steps": row.most_steps}
         params |= {"parent": sha256_file(RunFolder(api.phantom_generator()).generator) if row.from_phantom else None}
         made = self.made.training[key] = self._job(TRAIN, label, params, {"store": self.store}, RUNNER)
         params = {"model": row.model, "num": self.config.samples, "seed": seed}

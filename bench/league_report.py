@@ -261,5 +261,7 @@ def league_page(leagues: Sequence[tuple[Path, dict[str, Any]]], doc: Path, notes
     lines = [INTRODUCTION]
     for folder, result in leagues:
         lines += league_section(folder, result, doc)
+    if not leagues:
+        lines += ["*No league has been played yet.*", ""]
     lines += [notes.read_text(encoding="utf-8").rstrip() if notes.is_file() else "", ""]
     return "\n".join(lines).rstrip() + "\n"

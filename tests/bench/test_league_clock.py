@@ -85,3 +85,9 @@ def test_an_interruption_by_somebody_else_is_one(phantom_store, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train_for(phantom_store, tmp_path / "run", tiny_config("dcgan"), 1e6, report=interrupt)
+
+
+def test_a_training_may_end_before_its_time(phantom_store, tmp_path):
+    result, _ = train_for(phantom_store, tmp_path / "run", tiny_config("dcgan"), 1e6, most_steps=3)
+    assert result.steps == 3
+    assert RunFolder(result.run).read_manifest()["status"] == "complete"

@@ -102,6 +102,14 @@ def test_the_page_of_a_league_without_scores_says_so(tmp_path):
     assert "*Nothing is scored yet.*" in text
 
 
+def test_before_any_league_there_is_the_document_with_its_notes(tmp_path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("## What did not work\n")
+    text = league_page([], tmp_path / "league.md", notes)
+    assert "*No league has been played yet.*" in text
+    assert text.endswith("\n## What did not work\n")
+
+
 def test_unseen_slices_stand_below_the_samples_of_their_size():
     lines = generators([generator("r3gan"), generator("ddpm")])
     (anchor,) = (line for line in lines if "unseen" in line)

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from mixes import a_slice, scan_mask, scans, synthetic_cohort
 from nibabel import nifti1
-from trees import AFFINE, voxels
+from trees import AFFINE, bids_subject, voxels
 
 from labelgan.data.export import FORMATS
 from labelgan.data.export_mix import Exported, export_sources
 from labelgan.data.export_sources import Source
 from labelgan.data.integrity import check_cohort
 from labelgan.data.layouts import LAYOUTS, read_cohort
+from labelgan.data.prepare import prepare_store
 from labelgan.data.reading import voxel_hash
 from labelgan.data.synthetic_slices import seen_by_generator
 from labelgan.errors import ConfigError, DataError, LeakError
+from labelgan.study.cohort import know_cohort
 
 NIFTI = ["wmh", "bids", "nnunet", "monai"]
 IDS = ["p1", "p2", "p3", "p4"]
@@ -190,10 +192,32 @@ def test_one_scan_under_two_patients_is_refused(world, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mix_is_not_mixed_again(world, tmp_path):
-    export(world, "real a", tmp_path / "out", "wmh")
-    with pytest.raises(DataError, match="holds scans and synthetic slices together"):
-        export_sources([tmp_path / "out"], tmp_path / "again", "wmh")
+def test_a_mix_is_for_other_tools(world, tmp_path):
+    """Here its slices would count as patients."""
+    out = tmp_path / "out"
+    export(world, "real a", out, "wmh")
+    for work in (
+        lambda: export_sources([out], tmp_path / "again", "wmh"),
+        lambda: prepare_store(out, tmp_path / "again"),
+        lambda: know_cohort(out, tmp_path / "cache.json"),
+    ):
+        with pytest.raises(LeakError, match=r"out: holds scans and synthetic slices together"):
+            work()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("format", ["nnunet", "monai", "wmh", "bids"])
+def test_two_sessions_stay_one_patient(tmp_path, format):
+    for session in ("a", "b"):
+        bids_subject(tmp_path / "bids", "01", session)
+    bids_subject(tmp_path / "bids", "02", "a")
+    done = export_sources([tmp_path / "bids"], tmp_path / "out", format)
+    assert sorted(case.patient for case in read_cohort(tmp_path / "out").cases) == ["sub-01", "sub-01", "sub-02"]
+    assert {frozenset(fold.validation) for fold in done.folds} == (
+        {frozenset({"sub-01_ses-a", "sub-01_ses-b"}), frozenset({"sub-02_ses-a"})}
+        if format in ("nnunet", "monai")
+        else set()
+    )
 
 
 def test_wrong_requests(world, tmp_path):

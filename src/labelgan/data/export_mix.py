@@ -17,8 +17,9 @@ from labelgan.data.case import Case
 from labelgan.data.cohort_card import CARD, cohort_card
 from labelgan.data.export import FORMAT_VERSION, FORMATS, write_cases
 from labelgan.data.export_records import ExportFacts, Fold, LabelledVolume, Origin
-from labelgan.data.export_sources import MIXED_COHORT, Source
+from labelgan.data.export_sources import Source
 from labelgan.data.export_splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
+from labelgan.data.layouts import MIXED_COHORT
 from labelgan.data.layouts_common import unique_ids
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import fsync_folder, write_json_atomic, write_text_atomic

@@ -14,14 +14,12 @@ from labelgan.config import PrepareConfig
 from labelgan.data.case import BACKGROUND, OTHER_PATHOLOGY, Case, Volume
 from labelgan.data.curation import read_curation
 from labelgan.data.export_records import LabelledVolume
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts import read_cohort, require_unmixed
 from labelgan.data.layouts_common import manifest_of
 from labelgan.data.preprocess import prepare_case, require_same_grid
 from labelgan.data.reading import voxel_hash
 from labelgan.data.synthetic_slices import SeenCases, is_synthetic, seen_by_generator, slice_affine, to_z_scores
 from labelgan.errors import DataError
-
-MIXED_COHORT = "mixed-cohort"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +49,12 @@ class Source:
         """Reads a cohort's paths; slices that were rejected in ``studio`` are left out, and so is ``exclude``.
 
         Raises:
-            DataError: the folder holds no cohort, or is an export of scans and synthetic slices together.
+            DataError: the folder holds no cohort.
+            LeakError: it is an export of scans and synthetic slices together.
         """
         root = Path(root)
         cohort, manifest = read_cohort(root), manifest_of(root)
-        if manifest.get("kind") == MIXED_COHORT:
-            raise DataError(root, "holds scans and synthetic slices together; export the cohorts it was made from")
+        require_unmixed(root)
         synthetic = is_synthetic(root)
         cases = read_curation(root).keep(root, cohort.cases) if synthetic else cohort.cases
         cases = tuple(case for case in cases if case.id not in exclude and case.patient not in exclude)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labelgan.data import layouts_bids, layouts_nnunet, layouts_pairs, layouts_wmh
 from labelgan.data.case import Cohort
 from labelgan.data.layouts_common import manifest_of
-from labelgan.errors import DataError
+from labelgan.errors import DataError, LeakError
 
 SYNTHETIC_SLICES = "synthetic-slices"
+MIXED_COHORT = "mixed-cohort"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,30 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
     cohort = LAYOUTS[layout].read(root)
     if not cohort.cases:
         raise DataError(root, f"no case in the {layout} layout ({LAYOUTS[layout].description})")
-    return dataclasses.replace(cohort, slices_only=manifest_of(root).get("kind") == SYNTHETIC_SLICES)
+    manifest = manifest_of(root)
+    owners = _owners(manifest)
+    cases = tuple(
+        dataclasses.replace(case, patient=owners.get(case.id, owners.get(case.patient, case.patient)))
+        for case in cohort.cases
+    )
+    return dataclasses.replace(cohort, cases=cases, slices_only=manifest.get("kind") == SYNTHETIC_SLICES)
+
+
+def _owners(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Case id to patient, as `labelgan export` wrote it down: formats without sessions would make two of one."""
+    listed = manifest.get("cases")
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    pairs = [(entry.get("id"), entry.get("patient")) for entry in entries]
+    return {name: patient for name, patient in pairs if isinstance(name, str) and isinstance(patient, str)}
+
+
+def require_unmixed(root: Path) -> None:
+    """Raises LeakError where scans and synthetic slices lie together: the slices would count as patients."""
+    if manifest_of(root).get("kind") == MIXED_COHORT:
+        raise LeakError(
+            root,
+            "holds scans and synthetic slices together, an export for other tools; give the cohorts it was made from",
+        )
 
 
 def _folder(root: Path) -> Path:

@@ -77,13 +77,15 @@ def prepare_store(
     Raises:
         DataError: the cohort cannot be read; the message names the file.
         ConfigError: ``out`` is in the way, or ``exclude`` names nobody.
+        LeakError: the cohort is an export of scans and synthetic slices together.
     """
-    from labelgan.data.layouts import read_cohort
+    from labelgan.data.layouts import read_cohort, require_unmixed
 
     data, out = Path(data), Path(out)
     config = PrepareConfig.build({}) if config is None else config
     _require_free(out, force)
     cohort = read_cohort(data)
+    require_unmixed(data)
     require_known(exclude, ((case.id, case.patient) for case in cohort.cases), data)
     out.parent.mkdir(parents=True, exist_ok=True)
     building = out.with_name(f".{out.name}.{os.getpid()}.building")

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelgan.data.case import LESION, Case
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts import read_cohort, require_unmixed
 from labelgan.data.reading import voxel_hash
 from labelgan.errors import DataError, LabelganError, LeakError
 from labelgan.files import read_json, sha256_file, write_json_atomic
@@ -99,9 +99,10 @@ def know_cohort(root: Path, cache: Path, report: Report | None = None) -> KnownC
 
     Raises:
         DataError: the cohort cannot be read, or fewer than two patients are annotated; the message names the file.
-        LeakError: one scan stands under two patients.
+        LeakError: one scan stands under two patients, or synthetic slices lie among the scans.
     """
     cohort = read_cohort(root)
+    require_unmixed(root)
     known = _cached(cache)
     cases: list[KnownCase] = []
     annotated = [case for case in cohort.cases if case.mask is not None]

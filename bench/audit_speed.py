@@ -132,15 +132,18 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=2_000)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="keep the slices here; where they are, they are taken as they are")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        arguments = folder, options.slices, options.held_out, options.side
-        builder = multiprocessing.get_context("spawn").Process(target=build, args=arguments)
-        builder.start()
-        builder.join()
-        if builder.exitcode:
-            raise SystemExit("error: the slices could not be written")
+        folder = options.folder or Path(name)
+        if not (folder / "samples").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            arguments = folder, options.slices, options.held_out, options.side
+            builder = multiprocessing.get_context("spawn").Process(target=build, args=arguments)
+            builder.start()
+            builder.join()
+            if builder.exitcode:
+                raise SystemExit("error: the slices could not be written")
         audit(folder, options.threads)
 
 

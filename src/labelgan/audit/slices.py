@@ -21,6 +21,8 @@ from labelgan.rng import generator_for
 
 Progress = Callable[[int, int, str], None]
 
+_JOINED = 256  # cases that are joined at once: many small arrays would leave holes in memory that large ones cannot use
+
 
 @dataclass(frozen=True, eq=False)
 class AuditSlices:
@@ -132,11 +134,8 @@ class AuditSlices:
             rows = np.sort(generator_for(seed, "audit slices").permutation(rows)[:max_slices])
         index = store.index[rows]
         of = [store.cases[number] for number in index["case"]]
-        mapped = SliceStore.open(store.path)  # its pages are let go with it, and do not stand in memory twice
         return cls(
-            np.array(mapped.images[rows]),
-            np.array(mapped.masks[rows]),
-            np.array(mapped.brains[rows]),
+            *(_rows_of(store, name, rows) for name in ("images", "masks", "brains")),
             patients=np.array([case.patient for case in of]),
             cases=np.array([case.id for case in of]),
             z_fraction=np.array(index["z_fraction"], np.float32),
@@ -173,6 +172,7 @@ class AuditSlices:
         if not cases:
             raise DataError(root, "holds no case")
         parts: list[AuditSlices] = []
+        joined: list[AuditSlices] = []
         for read in read_labelled_slices(cohort, cases, store, progress):
             images_ZCHW = read.images_ZCHW.clip(-Z_LIMIT, Z_LIMIT).astype(np.float16)  # as in the store
             count = len(images_ZCHW)
@@ -191,10 +191,18 @@ class AuditSlices:
                     names=np.array(names),
                 )
             )
-        slices = concatenate(parts)
+            if len(parts) == _JOINED:
+                joined.append(concatenate(parts))
+                parts = []
+        slices = concatenate([*joined, *parts])
         if synthetic:
             slices = dataclasses.replace(slices, brains_NHW=estimate_brains(slices.images_NCHW))
         return slices if max_slices is None else slices.subset(max_slices, seed, "audit slices")
+
+
+def _rows_of(store: SliceStore, name: str, rows: np.ndarray) -> np.ndarray:
+    """Copies rows of one of a store's arrays by a mapping of their own, which lets go of the pages that it read."""
+    return np.asarray(getattr(SliceStore.open(store.path), name)[rows])
 
 
 def concatenate(parts: list[AuditSlices]) -> AuditSlices:

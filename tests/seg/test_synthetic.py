@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from labelgan.config import PrepareConfig
+from labelgan.data.curation import Curation, write_curation
 from labelgan.data.export import EXPORTERS
+from labelgan.data.layouts import read_cohort
 from labelgan.data.prepare import prepare_store
 from labelgan.errors import DataError, LeakError
 from labelgan.gan.sample import Generator, sample_cohort
@@ -162,6 +164,30 @@ def test_a_held_out_scan_among_the_slices_is_refused(clean, phantom_cohort, phan
 def test_nothing_held_out_nothing_refused(phantom_store, tmp_path):
     require_no_leak(tmp_path, None, (), phantom_store.cases)
     assert seen_by_generator(tmp_path) is None
+
+
+# Curation
+
+
+def test_rejected_samples_are_left_out_and_counted(tiny_samples, phantom_store, tmp_path):
+    samples = changed(tiny_samples, tmp_path / "s", lambda manifest: None)
+    cases = read_cohort(samples).cases
+    everything = read_synthetic(samples, phantom_store, ())
+    curation = Curation().with_decision(cases[1], "reject").with_decision(cases[2], "accept")
+    write_curation(samples, curation)
+    kept = read_synthetic(samples, phantom_store, ())
+    np.testing.assert_array_equal(kept.slices.images_NCHW, np.delete(everything.slices.images_NCHW, 1, 0))
+    np.testing.assert_array_equal(kept.slices.masks_NHW, np.delete(everything.slices.masks_NHW, 1, 0))
+    assert "curation" not in everything.facts
+    assert kept.facts["curation"] == {"rejected": 1, "kept": 5, "rejected_sha256": curation.digest()}
+    assert (kept.facts["cases"], kept.facts["slices"]) == (5, 5)
+
+
+def test_accepting_alone_changes_nothing(tiny_samples, phantom_store, tmp_path):
+    samples = changed(tiny_samples, tmp_path / "s", lambda manifest: None)
+    before = read_synthetic(samples, phantom_store, ()).facts
+    write_curation(samples, Curation().with_decision(read_cohort(samples).cases[0], "accept"))
+    assert read_synthetic(samples, phantom_store, ()).facts == before
 
 
 # Damage

@@ -52,7 +52,7 @@ class Visitor:
     """Asks a server as a browser would that holds its cookie."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
+        self.port, self.token = port, TOKEN
         self.cookie = f"{cookie_name(port)}={TOKEN}"
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str | None) -> Answer:
@@ -93,15 +93,10 @@ class Visitor:
 @pytest.fixture
 def visitor(session) -> Iterator[Visitor]:
     """A server in a thread, and somebody who may ask it."""
-    import uvicorn
-
     taken = listen(0)
     port = taken.getsockname()[1]
     up = threading.Event()
-    config = uvicorn.Config(
-        build_app(session, TOKEN, cookie_name(port)), log_level="error", access_log=False, lifespan="off", ws="none"
-    )
-    server = Server(config, up.set)
+    server = Server(build_app(session, TOKEN, cookie_name(port)), up.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
     thread.start()
     assert up.wait(30)

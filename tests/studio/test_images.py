@@ -32,6 +32,7 @@ def test_a_store_gives_back_its_slices(phantom_store):
         np.testing.assert_array_equal(images.plane("T1", z), batch.images_NCHW[z, 1])
         np.testing.assert_array_equal(images.mask_plane(z), batch.masks_NHW[z])
     assert images.pixel_mm == pytest.approx(case.pixel_mm)
+    assert images.mask_XYZ is not None
     assert images.bytes == sum(v.nbytes for v in images.volumes.values()) + images.mask_XYZ.nbytes
 
 

@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from labelgan.config_study import StudyConfig
+from labelgan.data.curation import Curation, write_curation
+from labelgan.data.layouts import read_cohort
 from labelgan.errors import ConfigError, DataError, LeakError
 from labelgan.gan.sample import sample_cohort
 from labelgan.study.engines import InlineEngine
 from labelgan.study.ledger import Ledger
 from labelgan.study.plan import MEMBER
 from labelgan.study.results import COLUMNS
-from labelgan.study.run import StudySources, again, run_study
+from labelgan.study.run import StudySources, again, look, make_plan, run_study
 from tiny import tiny_study_config
 
 
@@ -161,6 +164,30 @@ def test_slices_of_unknown_origin_are_refused(study_cohort, tiny_study, tmp_path
     config = tiny_study_config('arms=["classical+synthetic"]', "folds=2")
     reasons = refusals(config, StudySources(study_cohort, synthetic=theirs), tmp_path / "study")
     assert all("does not tell which cases its generator has seen" in reason for reason in reasons)
+
+
+def test_what_was_rejected_takes_part_in_what_a_job_is(study_cohort, tiny_samples, tmp_path):
+    theirs = Path(shutil.copytree(tiny_samples, tmp_path / "theirs"))
+    first, second = read_cohort(theirs).cases[:2]
+    sources, config = StudySources(study_cohort, synthetic=theirs), tiny_study_config('arms=["classical+synthetic"]')
+
+    def keys() -> set[str]:
+        known, _ = look(sources, tmp_path)
+        plan = make_plan(config, sources, known, None)
+        return {job.key for members in plan.members.values() for job in members}
+
+    plain = keys()
+    write_curation(theirs, Curation().with_decision(first, "accept"))
+    (theirs / "blind_tests.json").write_text("{}")
+    assert keys() == plain  # nothing is left out
+    rejecting = Curation().with_decision(first, "reject")
+    write_curation(theirs, rejecting)
+    without_first = keys()
+    assert without_first.isdisjoint(plain)
+    write_curation(theirs, rejecting.with_decision(second, "accept"))
+    assert keys() == without_first
+    write_curation(theirs, rejecting.with_decision(second, "reject"))
+    assert keys().isdisjoint(without_first | plain)
 
 
 def test_a_parent_generator_that_saw_the_held_out_is_refused(study_cohort, tiny_study, tmp_path):

@@ -274,9 +274,9 @@ def _live_answer(picture: LivePicture) -> Response:
 
 def _number(text: str | None, default: float) -> float:
     try:
-        return default if text in (None, "") else float(text)
+        return float(text) if text else default
     except ValueError:
-        raise DataError("request", f"{text[:40]!r} is not a number") from None
+        raise DataError("request", f"{(text or '')[:40]!r} is not a number") from None
 
 
 def _whole(text: str | None, default: int, least: int, most: int) -> int:

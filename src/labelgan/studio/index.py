@@ -160,7 +160,8 @@ class Index:
         for case in store.cases:
             rows = range(case.first, case.first + case.count)
             area = case.pixel_mm[0] * case.pixel_mm[1]
-            loads = [float(store.index["lesion_voxels"][row]) * area if case.labelled else None for row in rows]
+            voxels = store.index["lesion_voxels"]
+            loads: list[float | None] = [float(voxels[row]) * area if case.labelled else None for row in rows]
 
             def load(identifier: str = case.id) -> CaseImages:
                 return load_stored(store, identifier)
@@ -181,7 +182,9 @@ class Index:
                 yield None
                 continue
             try:
-                loads = [known[case.id]] if case.id in known else lesion_areas(case, source.manifest)
+                loads: list[float | None] = (
+                    [known[case.id]] if case.id in known else lesion_areas(case, source.manifest)
+                )
             except (LabelganError, OSError) as error:
                 self._note(source, error)
                 yield None

@@ -43,8 +43,8 @@ class LiveSampler(Protocol):
     @property
     def size(self) -> tuple[int, int]: ...
 
-    def sample(self, count: int, seed: int = 0, *, start: int = 0, **settings: Any) -> LiveSamples:
-        """Samples ``start`` to ``start + count - 1``; ``settings`` are the values of its controls."""
+    def sample(self, count: int, seed: int = 0, *, start: int = 0) -> LiveSamples:
+        """Samples ``start`` to ``start + count - 1``; the values of its controls come as arguments of their names."""
         ...
 
 
@@ -77,7 +77,8 @@ def controls_of(sampler: Any) -> tuple[Control, ...]:
     """The controls that a sampler says it has; those that make no sense are left out."""
     found = []
     for given in getattr(sampler, "controls", ()) or ():
-        values = given if isinstance(given, Mapping) else {k: getattr(given, k, None) for k in Control.__annotations__}
+        names = Control.__annotations__
+        values: Mapping[str, Any] = given if isinstance(given, Mapping) else {k: getattr(given, k, None) for k in names}
         try:
             control = Control(
                 name=str(values["name"]),
@@ -168,7 +169,8 @@ class LiveRun:
     def _block(self, seed: int, block: int, values: dict[str, float]) -> LiveSamples:
         def make() -> LiveSamples:
             with self._lock:
-                return self.sampler.sample(BLOCK, seed, start=block * BLOCK, **values)
+                sampler: Any = self.sampler
+                return sampler.sample(BLOCK, seed, start=block * BLOCK, **values)
 
         return self._blocks.get((seed, block, tuple(sorted(values.items()))), make)
 

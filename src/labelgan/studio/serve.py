@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -14,14 +15,26 @@ from labelgan.studio.app import build_app
 from labelgan.studio.guard import cookie_name, new_token
 from labelgan.studio.session import Session
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
 ADDRESS = "127.0.0.1"
 SHUTDOWN_S = 2
 
 
 class Server(uvicorn.Server):
-    """Tells when it answers."""
+    """Serves an application, says nothing of itself, and tells when it answers."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=SHUTDOWN_S,
+        )
         super().__init__(config)
         self._ready = ready
 
@@ -63,16 +76,8 @@ def run_studio(
     with contextlib.closing(listen(port)) as taken:
         number = taken.getsockname()[1]
         token = new_token()
-        config = uvicorn.Config(
-            build_app(session, token, cookie_name(number)),
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=SHUTDOWN_S,
-        )
+        app = build_app(session, token, cookie_name(number))
         session.start()
-        server = Server(config, lambda: ready(f"http://{ADDRESS}:{number}/?token={token}"))
+        server = Server(app, lambda: ready(f"http://{ADDRESS}:{number}/?token={token}"))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[taken])

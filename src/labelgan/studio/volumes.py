@@ -19,7 +19,7 @@ def volume_bytes(images: CaseImages, channel: str) -> bytes:
     """
     if channel == MASK:
         if images.mask_XYZ is None:
-            raise DataError(MASK, "this case has none")
+            raise DataError(MASK, "this case has no mask")
         return nifti_bytes(images.mask_XYZ, images.affine, compresslevel=1)
     if channel not in images.volumes:
         raise DataError(channel, "this case has no such channel")

@@ -83,6 +83,15 @@ ROWS: dict[str, Row] = {
     "wgan-gp": Row("wgan-gp", _NARROW),
     "uned2019": Row("wgan-gp", "nothing: the report's settings, its network cut to the slice's grid", "uned2019"),
     "r3gan": Row("r3gan", "width, patch, rates, β2 and lazy penalty (preset laptop)"),
+    "refiner": Row(
+        "refiner", "on other draws of the development patients: docs/results/league-notes.md", real_anatomy=True
+    ),
+    "refiner-phantoms": Row(
+        "refiner",
+        "as refiner; anatomies of phantoms alone, so that no patient's head is shown",
+        settings=("content.phantoms=1.0",),
+        real_anatomy=True,
+    ),
     "ddpm": Row("ddpm", "width, depth and rate, to make the most of the time; flips; 50 DDIM steps", None),
 }
 

@@ -29,7 +29,7 @@ from labelgan import api
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.config_study import StudyConfig
-from labelgan.gan.latent import sample_latents
+from labelgan.gan.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.networks import build_segmenter
@@ -88,13 +88,14 @@ def operations(config: StudyConfig) -> dict[str, float]:
     """Operations for every slice: of a generator's step and draw, of a segmenter's step and pass."""
     counted = {}
     gan: GanConfig = config.generator.with_settings(["train.batch_size=1", "objective.penalty_every=1"])
-    trainer = Trainer(gan, CHANNELS + 1, SIZE, torch.device("cpu"))
+    inputs = make_inputs(gan, None)
+    trainer = Trainer(gan, CHANNELS + 1, SIZE, inputs, torch.device("cpu"))
     real_NCHW = torch.randn(1, CHANNELS + 1, *SIZE).tanh()
     with Counter() as counter:
         trainer.step(0, lambda turn: real_NCHW)
     counted[GENERATOR] = counter.total
     with torch.no_grad(), Counter() as counter:
-        trainer.averaged(sample_latents(gan.network, 0, range(1)))
+        trainer.averaged(*inputs.samples(0, range(1)))
     counted[SAMPLE] = counter.total
     network = build_segmenter(config.segmenter.network, CHANNELS)
     images_NCHW, masks_NHW = torch.randn(1, CHANNELS, *SIZE), torch.zeros(1, *SIZE, dtype=torch.uint8)

@@ -17,6 +17,7 @@ import torch
 from labelgan import api
 from labelgan.config_gan import GanConfig
 from labelgan.gan.batches import BatchSource, training_rows
+from labelgan.gan.inputs import make_inputs
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
 from labelgan.gan.trainer import Trainer, build_networks
 
@@ -75,7 +76,7 @@ def main() -> None:
         )
         for model in ("r3gan", "wgan-gp"):
             config = GanConfig.for_model(model, "laptop")
-            trainer = Trainer(config, 3, size, torch.device("cpu"))
+            trainer = Trainer(config, 3, size, make_inputs(config, None), torch.device("cpu"))
             source = BatchSource(store, training_rows(store, config), config, torch.device("cpu"))
             bare = bare_step(config, size)
             ours_times, bare_times = [], []

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.config_gan import MODELS, PRESETS, AugmentConfig, GanConfig, LoopConfig, MaskChannelConfig, NetworkConfig
+from labelgan.config_gan import (
+    AUTO_MODEL,
+    MODELS,
+    PRESETS,
+    AugmentConfig,
+    GanConfig,
+    LoopConfig,
+    MaskChannelConfig,
+    NetworkConfig,
+)
 from labelgan.errors import ConfigError
 from labelgan.gan.networks import NETWORKS
 from labelgan.gan.objectives import OBJECTIVES
@@ -86,8 +95,14 @@ def test_figures_of_the_papers():
     assert (uned.network.latent_dim, uned.network.latent, uned.mask.encoding) == (128, "normal", "gaussian")
 
 
+def test_auto_is_a_model_that_there_is():
+    config = GanConfig.for_model("auto")
+    assert config == GanConfig.for_model(AUTO_MODEL)
+    assert config.model in MODELS
+
+
 def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match=r"^--model vae: unknown model; one of r3gan, gan"):
+    with pytest.raises(ConfigError, match=r"^--model vae: unknown model; one of auto, r3gan, refiner, gan"):
         GanConfig.for_model("vae")
     with pytest.raises(ConfigError, match=r"^--preset tiny: unknown preset; one of uned2019, laptop$"):
         GanConfig.for_model("gan", "tiny")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.config_study import StudyConfig
+from labelgan.gan.content import Content, Slices
 
 SIZE = (32, 32)
 
@@ -20,12 +23,36 @@ _NETWORK = [
 _LOOP = ["train.batch_size=4", "train.steps=6", "train.threads=1", "train.device=cpu"]
 _RHYTHM = ["train.checkpoint_every=2", "train.sample_every=3", "train.log_every=2"]
 
-SETTINGS = [*_NETWORK, *_LOOP, *_RHYTHM]
+_CONTENT = ["content.stock=16", "content.keep=32"]
+
+SETTINGS = [*_CONTENT, *_NETWORK, *_LOOP, *_RHYTHM]
 
 
 def tiny_config(model: str = "r3gan", *settings: str, preset: str | None = None) -> GanConfig:
     """A named model's settings, made tiny; ``settings`` come last."""
     return GanConfig.for_model(model, preset, [*SETTINGS, *settings])
+
+
+def tiny_slices(count: int, seed: int, *, lesions: bool, size: tuple[int, int] = SIZE) -> Slices:
+    """Round brains of value 0 with noise, dark outside; every second one has a bright square lesion where so asked."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    away = np.hypot(rows - size[0] / 2, columns - size[1] / 2)
+    brains_NHW = np.repeat((away < 0.4 * min(size))[None], count, axis=0)
+    lesions_NHW = np.zeros_like(brains_NHW)
+    if lesions:
+        for number in range(0, count, 2):
+            top, left = rng.integers(size[0] // 3, size[0] // 2, 2)
+            lesions_NHW[number, top : top + 4, left : left + 4] = True
+    noise = 0.1 * rng.standard_normal((count, 2, *size))
+    images_NCHW = np.where(brains_NHW[:, None], noise, -2.0) + 2.0 * lesions_NHW[:, None]
+    heights_N = np.linspace(0.15, 0.9, count, dtype=np.float32)
+    return Slices(images_NCHW.astype(np.float32), lesions_NHW, brains_NHW, heights_N)
+
+
+def tiny_content() -> Content:
+    """A refining generator's content: eight slices of patients, every second with a lesion, and six of phantoms."""
+    return Content(tiny_slices(8, 0, lesions=True), tiny_slices(6, 1, lesions=False))
 
 
 def folder_bytes(root: Path) -> dict[str, bytes]:

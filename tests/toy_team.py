@@ -14,6 +14,7 @@ from torch import Tensor
 from labelgan.checkpoint import save_tensors
 from labelgan.data.store import SliceStore
 from labelgan.gan.batches import BatchSource, training_rows
+from labelgan.gan.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
 from labelgan.parallel import Team
 from labelgan.rng import generator_for
@@ -85,7 +86,7 @@ def losses(team: Team) -> Values:
 def play(team: Team, store: SliceStore, *settings: str) -> Values:
     """Plays some rounds of a game; gives weights, averages, optimizers and figures."""
     config = tiny_config(*settings)
-    trainer = Trainer(config, 3, store.size, team)
+    trainer = Trainer(config, 3, store.size, make_inputs(config, None), team)
     source = BatchSource(store, training_rows(store, config), config, team.device)
     figures: dict[str, float] = {}
     for step in range(STEPS):

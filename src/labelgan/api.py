@@ -110,7 +110,7 @@ def training_config(
 
     parent = resume_from or start_from
     if parent is None:
-        return GanConfig.for_model(model or "r3gan", preset, list(settings))
+        return GanConfig.for_model(model or "auto", preset, list(settings))
     config = GanConfig.from_toml(parent / "config.toml")
     if model is not None and model != config.model:
         raise ConfigError(f"--model {model}", f"{parent} is a run of {config.model}")
@@ -141,7 +141,7 @@ def train(
     Args:
         store_or_data: a slice store, or a cohort, which is then prepared with the defaults into ``out/store``.
         out: run folder.
-        model: key of ``config_gan.MODELS``; r3gan by default.
+        model: key of ``config_gan.MODELS``, or ``auto``, which is the default.
         preset: key of ``config_gan.PRESETS``.
         steps: generator steps.
         seed: of every random stream.
@@ -191,6 +191,8 @@ def sample(
     format: str = "wmh",
     seed: int = 0,
     keep_best: float = 1.0,
+    load: str | None = None,
+    height: float | None = None,
     device: str = "auto",
     force: bool = False,
     audited: str | Path | None = None,
@@ -205,12 +207,15 @@ def sample(
         format: key of ``data.export.EXPORTERS``.
         seed: of z.
         keep_best: of every 1/fraction slices, keep the one that the critic likes best.
+        load: lesion load to ask for: none, low, medium or high; of models that can be asked.
+        height: of the slices in the brain, 0 (lowest) to 1; likewise.
         device: where to sample.
         force: sample a collapsed generator all the same.
         audited: slice store with the generator's training patients: copies of them, masks that do not fit and other
             offending slices are left out, and counted in the manifest; see `api_audit.sample_judge`.
         report: called after every sample.
     """
+    from labelgan.gan.compose import Wish
     from labelgan.gan.sample import sample_cohort
 
     if run == PHANTOM_GENERATOR:
@@ -221,8 +226,8 @@ def sample(
 
         judge = sample_judge(run, audited)
     return sample_cohort(
-        run, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force, judge=judge,
-        report=report,
+        run, out, num, format=format, seed=seed, keep_best=keep_best, wish=Wish(load, height), device=device,
+        force=force, judge=judge, report=report,
     )  # fmt: skip
 
 

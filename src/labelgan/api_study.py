@@ -36,7 +36,7 @@ def study_config(
     """Puts a study's settings together.
 
     Args:
-        model: key of ``config_gan.MODELS``; r3gan by default.
+        model: key of ``config_gan.MODELS``, or ``auto``, which is the default.
         network: key of ``seg.networks.SEGMENTERS``; li2018 by default.
         preset: one for generator, segmenter and slices, such as ``laptop``.
         start_from: run folder that generators are tuned from, or ``"phantom"``; their settings are then its.

@@ -154,9 +154,13 @@ def prepare(
 def train(
     store_or_data: Annotated[Path, typer.Argument(help="Slice store, or a cohort, which is prepared first.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
-    model: Annotated[str | None, typer.Option(help="gan, dcgan, wgan, wgan-gp or r3gan. (default: r3gan)")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="auto, refiner, r3gan, gan, dcgan, wgan or wgan-gp. (default: auto)")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="laptop (small networks), uned2019 (wgan-gp only).")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Generator steps. (default: 5000)")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Generator steps. (default: refiner 1000, else 5000)")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,
     devices: Annotated[
@@ -214,6 +218,10 @@ def sample(
     keep_best: Annotated[
         float, typer.Option(help="Of every 1/FRACTION slices, keep the one the critic likes best.")
     ] = 1.0,
+    load: Annotated[str | None, typer.Option(help="Lesion load to ask for: none, low, medium, high (refiner).")] = None,
+    height: Annotated[
+        float | None, typer.Option("--z", help="Height of the slices in the brain, 0 to 1 (refiner).")
+    ] = None,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Sample a collapsed generator all the same.")] = False,
     audited: Annotated[
@@ -231,8 +239,8 @@ def sample(
     source = str(run) if str(run) == api.PHANTOM_GENERATOR and not run.exists() else run
     with Progress("sample", "slice") as progress:
         api.sample(
-            source, out, num, format=format, seed=seed, keep_best=keep_best, device=device, force=force,
-            audited=audited, report=progress,
+            source, out, num, format=format, seed=seed, keep_best=keep_best, load=load, height=height, device=device,
+            force=force, audited=audited, report=progress,
         )  # fmt: skip
     typer.echo(f"{num} synthetic slices in {out}")
     if audited is not None:

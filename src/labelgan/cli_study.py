@@ -34,7 +34,7 @@ def study(
     repeats: Annotated[int | None, typer.Option(min=1, help="Draws of patients, or splits. (default: 1)")] = None,
     test: Annotated[Path | None, typer.Option(metavar="DATA2", help="Test on this cohort instead.")] = None,
     ensemble: Annotated[int | None, typer.Option(min=1, help="Networks averaged in every arm. (default: 3)")] = None,
-    model: Annotated[str | None, typer.Option(help="Generator, as in `train --model`. (default: r3gan)")] = None,
+    model: Annotated[str | None, typer.Option(help="Generator, as in `train --model`. (default: auto)")] = None,
     start_from: Annotated[
         str | None, typer.Option(help="Tune each fold's generator from this run; phantom: the one in the package.")
     ] = None,

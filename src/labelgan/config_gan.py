@@ -27,6 +27,8 @@ class NetworkConfig(Config):
         default=1, description="pixels a side that the finest stage handles at once (r3gan)"
     )
     hidden: int = Field(default=1200, ge=8, description="units a hidden layer (fully connected)")
+    critic_width: int = Field(default=20, ge=4, le=1024, description="channels at the critic's finest stage (refiner)")
+    noise_maps: int = Field(default=2, ge=1, le=16, description="noise channels beside the composed slice (refiner)")
 
 
 class ObjectiveConfig(Config):
@@ -43,6 +45,9 @@ class ObjectiveConfig(Config):
     clip: float = Field(default=0.01, gt=0, description="critic weights are clipped to ±clip (wgan)")
     saturating: bool = Field(
         default=False, description="the minimax generator loss of 2014 instead of the non-saturating one (gan, dcgan)"
+    )
+    keep: float = Field(
+        default=0.0, ge=0, description="weight of the mean absolute change of the composed images (refiner)"
     )
 
 
@@ -87,6 +92,32 @@ class AugmentConfig(Config):
     )
 
 
+class ContentConfig(Config):
+    """What a refining generator composes slices from, and how (refiner)."""
+
+    phantoms: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of anatomies that are phantoms'; the others are patients'",
+    )
+    lesion_free: float = Field(default=0.3, ge=0, le=1, description="share of the samples that get no lesion")
+    lesioned: float = Field(
+        default=0.2, ge=0, le=1, description="share of the patients' anatomies that have lesions of their own"
+    )
+    rotate: float = Field(default=25.0, ge=0, le=180, description="largest turn of a lesion, degrees")
+    zoom: tuple[float, float] = Field(default=(0.8, 1.25), description="smallest and largest magnification of a lesion")
+    stretch: float = Field(default=0.25, ge=0, le=1, description="largest log ratio by which a lesion's sides change")
+    bend: float = Field(default=0.03, ge=0, le=0.5, description="sd of the bending of its outline, share of the side")
+    shift: float = Field(default=0.12, ge=0, le=1, description="sd of its move from its place, share of the side")
+    contrast: float = Field(default=0.4, ge=0, le=2, description="sd of the log factor on a lesion's contrast")
+    style: float = Field(
+        default=0.6, ge=0, le=2, description="strength of the random tone curve, bias field and noise of each sample"
+    )
+    keep: int = Field(default=512, ge=1, description="most lesion slices, and most others, that the run keeps")
+    stock: int = Field(default=768, ge=2, description="slices composed beforehand that the training draws from")
+
+
 class LoopConfig(Config):
     """The training loop."""
 
@@ -129,13 +160,18 @@ class GanConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     mask: MaskChannelConfig = MaskChannelConfig()
     augment: AugmentConfig = AugmentConfig()
+    content: ContentConfig = ContentConfig()
     train: LoopConfig = LoopConfig()
 
     @classmethod
     def for_model(cls, model: str, preset: str | None = None, settings: list[str] | None = None) -> GanConfig:
-        """Gives a named model's settings, then a preset's, then ``a.b=value`` ones; raises ConfigError by name."""
+        """Gives a named model's settings, then a preset's, then ``a.b=value`` ones; raises ConfigError by name.
+
+        The model ``auto`` is the one that helped segmenters most in docs/results/league.md.
+        """
+        model = AUTO_MODEL if model == "auto" else model
         if model not in MODELS:
-            raise ConfigError(f"--model {model}", f"unknown model; one of {', '.join(MODELS)}")
+            raise ConfigError(f"--model {model}", f"unknown model; one of auto, {', '.join(MODELS)}")
         values = _merge(cls().model_dump(mode="json"), {"model": model, "preset": preset, **MODELS[model]})
         if preset is not None:
             if preset not in PRESETS:
@@ -156,9 +192,20 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 _PLAIN = {"train": {"ema_images": 0.0, "batch_size": 64}, "augment": {"policy": ()}}
 _DCGAN_NETWORK = {"family": "dcgan", "latent_dim": 100, "latent": "uniform", "width": 128, "max_width": 1024}
 
+AUTO_MODEL = "refiner"
+
 # What each model changes in the defaults: its paper's settings where the paper speaks.
 MODELS: dict[str, dict[str, Any]] = {
     "r3gan": {},
+    # Ours: phantoms and training slices with recombined lesions, made real by a small refiner in R3GAN's game. The
+    # penalty is that of a critic of patches, whose gradients at one slice add up over it.
+    "refiner": {
+        "network": {"family": "refiner", "latent_dim": 8, "width": 24, "critic_width": 32, "blocks": 2},
+        "objective": {"penalty": 0.06, "penalty_every": 4, "keep": 2.0},
+        "optimizer": {"generator_lr": 4e-4, "critic_lr": 4e-4},
+        "augment": {"policy": ("flip", "translate")},
+        "train": {"steps": 1000, "ema_images": 1000.0},
+    },
     # Goodfellow et al. 2014: SGD with momentum, dropout, maxout. Its authors' rate for digits, 0.1, explodes on slices;
     # and a critic that learns as fast as the generator wins at once.
     "gan": {
@@ -206,6 +253,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "network": {"width": 48, "max_width": 192, "patch": 2},
             "objective": {"penalty_every": 4},
         },
+        "refiner": {"network": {"width": 16, "critic_width": 20}, "train": {"steps": 400, "batch_size": 12}},
         "gan": {"network": {"hidden": 512}, "train": {"batch_size": 32}},
         "dcgan": _SMALL_DCGAN,
         "wgan": _SMALL_DCGAN,

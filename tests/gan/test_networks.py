@@ -24,13 +24,24 @@ def build(family: str, channels: int, size: tuple[int, int], device: str = "cpu"
         return NETWORKS[family].generator(config, channels, size), NETWORKS[family].critic(config, channels, size)
 
 
+def inputs_of(
+    family: str, z_NZ: torch.Tensor, channels: int, size: tuple[int, int], device: str = "cpu"
+) -> tuple[torch.Tensor, ...]:
+    """What a generator of the family is given with z: nothing else, or a composed slice and noise."""
+    if NETWORKS[family].inputs == "z":
+        return (z_NZ,)
+    count = len(z_NZ)
+    composed_NCHW = torch.randn(count, channels, *size, device=device).tanh()
+    return composed_NCHW, torch.randn(count, SMALL.noise_maps, *size, device=device), z_NZ
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("family", NETWORKS)
 def test_shapes(family, channels, size):
     device = "meta" if family in HEAVY else "cpu"
     generator, critic = build(family, channels, size, device)
-    images_NCHW = generator(torch.randn(2, 6, device=device))
+    images_NCHW = generator(*inputs_of(family, torch.randn(2, 6, device=device), channels, size, device))
     assert images_NCHW.shape == (2, channels, *size)
     assert images_NCHW.dtype == torch.float32
     assert critic(images_NCHW).shape == (2,)
@@ -42,7 +53,8 @@ def test_shapes(family, channels, size):
 def test_slices_lie_within_one_and_judgements_are_finite(family):
     generator, critic = build(family, 3, (32, 32))
     with torch.no_grad():
-        images_NCHW = generator(torch.full((2, 6), 3.0) * torch.tensor([[1.0], [-1.0]]))
+        z_NZ = torch.full((2, 6), 3.0) * torch.tensor([[1.0], [-1.0]])
+        images_NCHW = generator(*inputs_of(family, z_NZ, 3, (32, 32)))
         assert float(images_NCHW.abs().max()) < 1
         assert float(images_NCHW.std()) > 0
         assert bool(critic(images_NCHW).isfinite().all())
@@ -52,23 +64,25 @@ def test_slices_lie_within_one_and_judgements_are_finite(family):
 def test_extreme_latents_cannot_leave_the_range(family):
     generator, _ = build(family, 3, (32, 32))
     with torch.no_grad():
-        assert float(generator(1e4 * torch.randn(4, 6)).abs().max()) <= 1
+        inputs = inputs_of(family, 1e4 * torch.randn(4, 6), 3, (32, 32))
+        assert float(generator(*inputs).abs().max()) <= 1
 
 
 # Which networks never mix the slices of a batch, not even while they train.
 WITHOUT_BATCH_NORM = {
     "r3gan": ("generator", "critic"),
+    "refiner": ("generator", "critic"),
     "fully-connected": ("generator",),  # its critic drops units out
     "dcgan": (),
     "dcgan-nonorm": ("critic",),
 }
 
 
-def judge_alone_and_together(module: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def judge_alone_and_together(module: torch.nn.Module, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.no_grad():
         # A copy each, so that the running means of batch norm start alike.
-        alone = copy.deepcopy(module)(inputs[:2])
-        together = copy.deepcopy(module)(inputs)[:2]
+        alone = copy.deepcopy(module)(*(tensor[:2] for tensor in inputs))
+        together = copy.deepcopy(module)(*inputs)[:2]
     return alone, together
 
 
@@ -76,10 +90,10 @@ def judge_alone_and_together(module: torch.nn.Module, inputs: torch.Tensor) -> t
 @pytest.mark.parametrize("family", WITHOUT_BATCH_NORM)
 def test_a_slice_does_not_depend_on_its_batch(family, training):
     generator, critic = (module.train(training) for module in build(family, 3, (32, 32)))
-    latents, images = torch.randn(5, 6), torch.randn(5, 3, 32, 32).tanh()
-    for role, module, inputs in (("generator", generator, latents), ("critic", critic, images)):
+    given, images = inputs_of(family, torch.randn(5, 6), 3, (32, 32)), (torch.randn(5, 3, 32, 32).tanh(),)
+    for role, module, inputs in (("generator", generator, given), ("critic", critic, images)):
         if not training or role in WITHOUT_BATCH_NORM[family]:
-            alone, together = judge_alone_and_together(module, inputs)
+            alone, together = judge_alone_and_together(module, *inputs)
             torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
 
 

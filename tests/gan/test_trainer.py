@@ -11,10 +11,12 @@ from torch import Tensor
 from labelgan.checkpoint import Checkpoint
 from labelgan.config_gan import MODELS, PRESETS, GanConfig
 from labelgan.errors import CheckpointError, ConfigError
+from labelgan.gan.inputs import make_inputs
+from labelgan.gan.networks import family_of
 from labelgan.gan.objectives import OBJECTIVES
 from labelgan.gan.trainer import Trainer, build_networks
 from labelgan.rng import generator_for
-from tiny import tiny_config
+from tiny import tiny_config, tiny_content
 
 CPU = torch.device("cpu")
 
@@ -25,7 +27,8 @@ def real_batch(turn: int, count: int = 4, channels: int = 3, side: int = 32) -> 
 
 
 def trainer_of(config: GanConfig) -> Trainer:
-    return Trainer(config, 3, (32, 32), CPU)
+    content = tiny_content() if family_of(config.network).inputs == "composition" else None
+    return Trainer(config, 3, (32, 32), make_inputs(config, content), CPU)
 
 
 def copies(trainer: Trainer) -> tuple[list[Tensor], list[Tensor]]:

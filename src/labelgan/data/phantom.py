@@ -16,7 +16,7 @@ import labelgan
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.export import nifti_bytes
 from labelgan.data.phantom_anatomy import load_anatomy
-from labelgan.data.phantom_lesions import draw_load_ml, plant_pathology
+from labelgan.data.phantom_lesions import Pathology, draw_load_ml, plant_pathology
 from labelgan.data.phantom_render import Head, Pose, render_head
 from labelgan.data.phantom_scanner import SCANNERS, Scanner, acquire, grid_affine
 from labelgan.errors import ConfigError, DataError
@@ -61,7 +61,12 @@ class PhantomPatient:
 
 
 def phantom_patient(
-    seed: int, index: int, *, scanner: str | None = None, shape: tuple[int, int, int] | None = None
+    seed: int,
+    index: int,
+    *,
+    scanner: str | None = None,
+    shape: tuple[int, int, int] | None = None,
+    healthy: bool = False,
 ) -> PhantomPatient:
     """Makes one phantom patient, which depends on the arguments alone.
 
@@ -70,6 +75,7 @@ def phantom_patient(
         index: 0, 1, 2, ...; patient ``index`` has the id ``P{index + 1:03d}``.
         scanner: name in `SCANNERS`; None deals the scanners round-robin by index.
         shape: voxels that replace the scanner's and cover the same field of view, for instance (48, 48, 12) in tests.
+        healthy: the same head without lesions or other pathology.
 
     Raises:
         ConfigError: for an unknown scanner, a negative index or an axis below two voxels.
@@ -86,7 +92,11 @@ def phantom_patient(
     rng = generator_for(seed, "phantom", index, "patient")
     pose = _draw_pose(machine, rng)
     load_ml = draw_load_ml(rng) * float(np.linalg.det(pose.matrix[:, :3]))
-    pathology = plant_pathology(anatomy, generator_for(seed, "phantom", index, "pathology"), load_ml)
+    pathology = (
+        Pathology(np.zeros(anatomy.white.shape, dtype=np.float32))
+        if healthy
+        else plant_pathology(anatomy, generator_for(seed, "phantom", index, "pathology"), load_ml)
+    )
     severity = float(rng.uniform(0.0, 1.0))
     contrasts = (
         replace(machine.t1, lesion=1 - 0.04 - 0.14 * severity, grey=machine.t1.grey * float(rng.normal(1, 0.02))),
@@ -156,6 +166,7 @@ def write_phantom_cohort(
     *,
     force: bool = False,
     shape: tuple[int, int, int] | None = None,
+    healthy: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Writes phantom patients as the WMH challenge publishes its scans, and what is true of them.
@@ -169,6 +180,7 @@ def write_phantom_cohort(
         seed: of the cohort; the first N patients of a larger cohort are those of a cohort of N.
         force: replace the phantom sites and the manifest in ``out``; other files there stay.
         shape: as in `phantom_patient`.
+        healthy: likewise.
         progress: called with the id of each patient that is complete.
 
     Returns:
@@ -183,7 +195,7 @@ def write_phantom_cohort(
     _make_room(out, force)
     rows = []
     for index in range(patients):
-        patient = phantom_patient(seed, index, shape=shape)
+        patient = phantom_patient(seed, index, shape=shape, healthy=healthy)
         _write_patient(out / patient.site / patient.id, patient)
         rows.append(
             {

@@ -20,6 +20,13 @@ def generator_card(manifest: Mapping[str, Any], config: GanConfig) -> str:
     parameters = manifest["parameters"]
     inherited = {case["patient"] for case in manifest.get("inherited_cases", [])}
     seen_before = f", after those of {len(inherited)} patients that its parent saw" if inherited else ""
+    content = manifest.get("content")
+    kept = (
+        f"\n- **The run folder holds {content['patients']} slices of these patients** (`content.safetensors`), and"
+        " samples show\n  lesions and some heads of theirs: share neither where you may not share their slices."
+        if content
+        else ""
+    )
     state = "collapsed: do not use" if manifest["collapsed"] else "passes the diversity watch"
     return f"""---
 license: other
@@ -37,7 +44,7 @@ A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {hei
 - **Not for diagnosis.** It shows no patient and knows no anatomy beyond its training slices.
 - **Licence**: fill in; it follows from the training data's.
 - **Trained on** {slices} slices of {len(patients)} patients{seen_before}. A generator of few patients may repeat them:
-  audit it before sharing.
+  audit it before sharing.{kept}
 - **Game**: {config.objective.name} ({OBJECTIVES[config.objective.name].source}).
 - **Networks**: {config.network.family}, {NETWORKS[config.network.family].description};
   {parameters["generator"]:,} + {parameters["critic"]:,} parameters.

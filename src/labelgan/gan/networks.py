@@ -11,21 +11,32 @@ from dataclasses import dataclass
 from torch import nn
 
 from labelgan.config_gan import NetworkConfig
+from labelgan.errors import ConfigError
 from labelgan.gan import networks_classic as classic
 from labelgan.gan import networks_r3gan as r3gan
+from labelgan.gan import networks_refiner as refiner
 
 
 @dataclass(frozen=True)
 class Family:
     """A generator and a critic that belong together.
 
-    ``generator(config, channels, size)`` maps z (N, Z) to slices (N, C, H, W) in (-1, 1);
-    ``critic(config, channels, size)`` maps slices to one number each, (N,).
+    ``generator(config, channels, size)`` maps its inputs, z (N, Z) for most, to slices (N, C, H, W) in [-1, 1];
+    ``critic(config, channels, size)`` maps slices to one number each, (N,). ``inputs``, a key of `gan.inputs.INPUTS`,
+    tells what the generator is given.
     """
 
     generator: Callable[[NetworkConfig, int, tuple[int, int]], nn.Module]
     critic: Callable[[NetworkConfig, int, tuple[int, int]], nn.Module]
     description: str
+    inputs: str = "z"
+
+
+def family_of(config: NetworkConfig) -> Family:
+    """The family that the settings name; raises ConfigError for an unknown one."""
+    if config.family not in NETWORKS:
+        raise ConfigError("network.family", f"unknown '{config.family}'; one of {', '.join(NETWORKS)}")
+    return NETWORKS[config.family]
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -35,6 +46,9 @@ def parameter_count(module: nn.Module) -> int:
 
 NETWORKS: dict[str, Family] = {
     "r3gan": Family(r3gan.R3ganGenerator, r3gan.R3ganCritic, "residual, no normalisation (Huang et al. 2024)"),
+    "refiner": Family(
+        refiner.Refiner, refiner.PatchCritic, "refines composed slices (after Shrivastava et al. 2017)", "composition"
+    ),
     "fully-connected": Family(
         classic.DenseGenerator, classic.MaxoutCritic, "two hidden layers (Goodfellow et al. 2014)"
     ),

@@ -15,7 +15,7 @@ from labelgan.data.pictures import mosaic, save_png
 from labelgan.files import write_text_atomic
 
 FIGURES = (
-    "critic_loss", "generator_loss", "critic_real", "critic_fake", "penalty", "r1", "r2",
+    "critic_loss", "generator_loss", "critic_real", "critic_fake", "penalty", "r1", "r2", "change",
     "wasserstein_estimate", "diversity", "lesion_rate",
 )  # fmt: skip
 COLUMNS: tuple[str, ...] = ("step", "seconds", "images_per_second", *FIGURES)

@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "critic.safetensors"
 
     @property
+    def content(self) -> Path:
+        """Slices of the training patients that a refining generator paints on; there from the start of its training."""
+        return self.path / "content.safetensors"
+
+    @property
     def card(self) -> Path:
         """Model card."""
         return self.path / "card.md"

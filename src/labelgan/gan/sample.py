@@ -25,8 +25,11 @@ from labelgan.data.preprocess import from_unit, to_unit
 from labelgan.device import choose_device
 from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
 from labelgan.files import read_json, sha256_file, write_text_atomic
-from labelgan.gan.latent import sample_latents
+from labelgan.gan.compose import Wish
+from labelgan.gan.content import Content
+from labelgan.gan.inputs import make_inputs
 from labelgan.gan.mask_channel import decode_mask, encode_mask
+from labelgan.gan.networks import family_of
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.trainer import build_networks
 from labelgan.provenance import provenance
@@ -71,6 +74,8 @@ class Generator:
         generator, self._critic = build_networks(config, len(self.channels) + 1, self.size)
         load_weights(generator, load_tensors(run.generator), run.generator)
         self._generator = generator.to(device).eval()
+        composes = family_of(config.network).inputs == "composition"
+        self.inputs = make_inputs(config, Content.load(run.content, self.channels, self.size) if composes else None)
         self._critic_loaded = False
 
     @classmethod
@@ -101,9 +106,11 @@ class Generator:
         return cls(run, run.read_config(), manifest, choose_device(device))
 
     @torch.no_grad()
-    def _block(self, seed: int, block: int) -> torch.Tensor:
-        z_NZ = sample_latents(self.config.network, seed, range(block * BLOCK, (block + 1) * BLOCK))
-        return self._generator(z_NZ.to(self.device)).float()
+    def _block(self, seed: int, block: int, wish: Wish | None = None) -> torch.Tensor:
+        indices = range(block * BLOCK, (block + 1) * BLOCK)
+        inputs = self.inputs.samples(seed, indices, wish)
+        slices_NCHW = self._generator(*(tensor.to(self.device) for tensor in inputs)).float()
+        return self.inputs.finish(seed, indices, slices_NCHW, wish)
 
     @torch.no_grad()
     def _judge(self, images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -113,14 +120,18 @@ class Generator:
             self._critic_loaded = True
         return self._critic(images_NCHW).float()
 
-    def iterate(self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0) -> Iterator[Samples]:
+    def iterate(
+        self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0, wish: Wish | None = None
+    ) -> Iterator[Samples]:
         """Gives samples ``start`` to ``start + count - 1`` one by one, in bounded memory.
 
         With ``keep_best`` = 1/m, sample i is the one that the critic likes best of z number i·m to i·m + m - 1, so that
         it still depends on (generator, seed, i) alone. The 2019 report kept the best of 100.
 
+        A ``wish`` asks for a lesion load, a height of the slice or a mask, of models that can grant it.
+
         Raises:
-            ConfigError: ``keep_best`` is not in (0, 1].
+            ConfigError: ``keep_best`` is not in (0, 1], or the model cannot grant the wish.
         """
         if not 0 < keep_best <= 1:
             raise ConfigError("--keep-best", f"{keep_best} is not a share between 0 and 1")
@@ -132,7 +143,7 @@ class Generator:
             for index in range(sample * tries, (sample + 1) * tries):
                 if index // BLOCK != block_number:
                     block_number = index // BLOCK
-                    images_NCHW = self._block(seed, block_number)
+                    images_NCHW = self._block(seed, block_number, wish)
                 candidate = images_NCHW[index % BLOCK : index % BLOCK + 1]
                 score = float(self._judge(candidate)) if tries > 1 else float("nan")
                 if best is None or score > best_score:
@@ -145,11 +156,13 @@ class Generator:
                 critic_scores=np.array([best_score], np.float32),
             )
 
-    def sample(self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0) -> Samples:
+    def sample(
+        self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0, wish: Wish | None = None
+    ) -> Samples:
         """Gives samples ``start`` to ``start + count - 1`` at once; see `iterate`."""
         if count < 1:
             raise ConfigError("--num", f"{count} is not a positive number")
-        parts = list(self.iterate(count, seed, start=start, keep_best=keep_best))
+        parts = list(self.iterate(count, seed, start=start, keep_best=keep_best, wish=wish))
         return Samples(
             images_NCHW=np.concatenate([part.images_NCHW for part in parts]),
             masks_NHW=np.concatenate([part.masks_NHW for part in parts]),
@@ -193,6 +206,7 @@ def sample_cohort(
     format: str = "wmh",
     seed: int = 0,
     keep_best: float = 1.0,
+    wish: Wish | None = None,
     device: str = "auto",
     force: bool = False,
     judge: Judge | None = None,
@@ -207,6 +221,7 @@ def sample_cohort(
         format: key of ``data.export.EXPORTERS``.
         seed: of z.
         keep_best: see `Generator.iterate`.
+        wish: likewise.
         device: where to sample.
         force: sample a collapsed generator all the same.
         judge: leaves out samples; more are drawn in their place, and the manifest counts them by reason.
@@ -228,7 +243,7 @@ def sample_cohort(
     dropped: Counter[str] = Counter()
 
     def slices() -> Iterator[LabelledSlice]:
-        kept = _kept(generator, num, seed, keep_best, judge, dropped)
+        kept = _kept(generator, num, seed, keep_best, wish, judge, dropped)
         for number, samples in enumerate(kept):
             identifier = f"syn{number:06d}"
             mask_HW = samples.masks_NHW[0]
@@ -255,6 +270,7 @@ def sample_cohort(
                 "kind": "synthetic-slices",
                 "seed": seed,
                 "keep_best": keep_best,
+                **({} if wish is None or wish == Wish() else {"asked": {"load": wish.load, "height": wish.height}}),
                 **({} if judge is None else {"audited": {"kept": len(records), "dropped": dict(dropped)}}),
                 "intensity": manifest["intensity"],
                 "samples": records,
@@ -275,15 +291,21 @@ def sample_cohort(
 
 
 def _kept(
-    generator: Generator, num: int, seed: int, keep_best: float, judge: Judge | None, dropped: Counter[str]
+    generator: Generator,
+    num: int,
+    seed: int,
+    keep_best: float,
+    wish: Wish | None,
+    judge: Judge | None,
+    dropped: Counter[str],
 ) -> Iterator[Samples]:
     """Gives ``num`` samples that the judge keeps, in the order of their indices, and counts the others by reason."""
     if judge is None:
-        yield from generator.iterate(num, seed, keep_best=keep_best)
+        yield from generator.iterate(num, seed, keep_best=keep_best, wish=wish)
         return
     kept = 0
     for start in range(0, MOST_TRIES * num, JUDGED):
-        block = list(generator.iterate(JUDGED, seed, start=start, keep_best=keep_best))
+        block = list(generator.iterate(JUDGED, seed, start=start, keep_best=keep_best, wish=wish))
         reasons = judge(
             np.concatenate([part.images_NCHW for part in block]), np.concatenate([part.masks_NHW for part in block])
         )

@@ -28,7 +28,7 @@ from labelgan.errors import CheckpointError, ConfigError, DataError, TrainingErr
 from labelgan.files import lock_folder, write_json_atomic, write_text_atomic
 from labelgan.gan.batches import BatchSource, training_rows
 from labelgan.gan.card import generator_card
-from labelgan.gan.latent import sample_latents
+from labelgan.gan.inputs import gather_content, make_inputs
 from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.networks import parameter_count
 from labelgan.gan.recorder import Recorder
@@ -133,7 +133,13 @@ class _Loop:
         cases = Counter(store.case_of(row).id for row in rows)
         self.facts: dict[str, Any] = {"model": config.model, **describe_training(store, cases, exclude)}
         self.source = BatchSource(store, rows, config, team.device)
-        self.trainer = Trainer(config, len(store.channels) + 1, store.size, team)
+        content = gather_content(store, rows, config)
+        self.inputs = make_inputs(config, content)
+        if content is not None:
+            self.facts["content"] = {"patients": len(content.patients), "phantoms": len(content.phantoms)}
+            if team.is_first:
+                content.save(run.content)
+        self.trainer = Trainer(config, len(store.channels) + 1, store.size, self.inputs, team)
         if start_from is not None:
             self._start_from(RunFolder(start_from))
         self.facts["parameters"] = {
@@ -145,7 +151,7 @@ class _Loop:
 
     def _choose_watched(self) -> None:
         config = self.config
-        self.watched_z = sample_latents(config.network, config.train.seed, range(WATCHED)).to(self.team.device)
+        self.watched_inputs = self.inputs.samples(config.train.seed, range(WATCHED))
         draw = generator_for(config.train.seed, "watch")
         self.watched_real = self.source.load(self.source.draw(draw)[:WATCHED], draw)
         while len(self.watched_real) < WATCHED:
@@ -259,7 +265,8 @@ class _Loop:
     def _fixed_samples(self) -> torch.Tensor:
         averaged = self.trainer.averaged
         averaged.eval()
-        images_NCHW = torch.cat([averaged(z) for z in self.watched_z.split(8)]).float()
+        blocks = zip(*(tensor.split(8) for tensor in self.watched_inputs), strict=True)
+        images_NCHW = torch.cat([averaged(*(part.to(self.team.device) for part in block)) for block in blocks]).float()
         averaged.train()
         return images_NCHW
 

@@ -15,8 +15,8 @@ from labelgan.config_gan import GanConfig
 from labelgan.device import autocast
 from labelgan.errors import ConfigError
 from labelgan.gan.augment import augment
-from labelgan.gan.latent import batch_latents
-from labelgan.gan.networks import NETWORKS
+from labelgan.gan.inputs import Inputs
+from labelgan.gan.networks import family_of
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
 from labelgan.parallel import Team
 from labelgan.parallel_norm import join_norms
@@ -27,9 +27,7 @@ Batch = Callable[[int], Tensor]
 
 def build_networks(config: GanConfig, channels: int, size: tuple[int, int]) -> tuple[nn.Module, nn.Module]:
     """Builds the generator and the critic for slices of ``channels`` (images and mask) and ``size`` (rows, columns)."""
-    if config.network.family not in NETWORKS:
-        raise ConfigError("network.family", f"unknown '{config.network.family}'; one of {', '.join(NETWORKS)}")
-    family = NETWORKS[config.network.family]
+    family = family_of(config.network)
     reseed_torch(config.train.seed, "initial weights")
     return family.generator(config.network, channels, size), family.critic(config.network, channels, size)
 
@@ -43,13 +41,17 @@ class Trainer:
         team: the processes that play together; the players are the same in all of them.
     """
 
-    def __init__(self, config: GanConfig, channels: int, size: tuple[int, int], team: Team | torch.device) -> None:
+    def __init__(
+        self, config: GanConfig, channels: int, size: tuple[int, int], inputs: Inputs, team: Team | torch.device
+    ) -> None:
         if config.objective.name not in OBJECTIVES:
             raise ConfigError("objective.name", f"unknown '{config.objective.name}'; one of {', '.join(OBJECTIVES)}")
         self.team = team if isinstance(team, Team) else Team(team)
-        self.config, self.device = config, self.team.device
+        self.config, self.device, self.inputs = config, self.team.device, inputs
         self.objective = OBJECTIVES[config.objective.name]
         generator, critic = build_networks(config, channels, size)
+        if config.objective.keep and family_of(config.network).inputs != "composition":
+            raise ConfigError("objective.keep", f"the family {config.network.family} has no composed images to keep")
         self.generator = join_norms(generator.to(self.device), self.team)
         self.critic = join_norms(critic.to(self.device), self.team)
         self.averaged = self.generator
@@ -86,7 +88,7 @@ class Trainer:
             rng = generator_for(seed, "critic turn", step, turn)
             real_NCHW = batch(turn)
             with torch.no_grad(), self._autocast():
-                fake_NCHW = self.generator(self._latents(rng, len(real_NCHW))).float()
+                fake_NCHW = self.generator(*self._inputs(rng, len(real_NCHW))).float()
             with self._autocast():
                 loss, figures = self.objective.critic_loss(
                     CriticTurn(
@@ -111,7 +113,8 @@ class Trainer:
         real_NCHW = batch(settings.critic_steps)
         self.critic.requires_grad_(False)
         with self._autocast():
-            fake_NCHW = self.generator(self._latents(rng, len(real_NCHW))).float()
+            inputs = self._inputs(rng, len(real_NCHW))
+            fake_NCHW = self.generator(*inputs).float()
             loss = self.objective.generator_loss(
                 GeneratorTurn(
                     critic=self.critic,
@@ -120,6 +123,10 @@ class Trainer:
                     settings=settings,
                 )
             )
+        if settings.keep:
+            change = (fake_NCHW - inputs[0])[:, :-1].abs().mean()
+            figures["change"] = change.detach()
+            loss = loss + settings.keep * change
         self._descend(loss, self.generator_optimizer)
         self.critic.requires_grad_(True)
         figures["generator_loss"] = loss.detach()
@@ -129,8 +136,9 @@ class Trainer:
         values = self.team.mean(torch.stack([figures[name].float() for name in names])).tolist()
         return dict(zip(names, values, strict=True))
 
-    def _latents(self, rng: np.random.Generator, count: int) -> Tensor:
-        return self.team.part(batch_latents(self.config.network, rng, self.team.whole(count))).to(self.device)
+    def _inputs(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
+        whole = self.inputs.batch(rng, self.team.whole(count))
+        return tuple(self.team.part(tensor).to(self.device) for tensor in whole)
 
     def _mixtures(self, rng: np.random.Generator, count: int) -> Tensor:
         return torch.from_numpy(self.team.part(rng.random(self.team.whole(count), np.float32))).to(self.device)

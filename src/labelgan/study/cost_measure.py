@@ -173,18 +173,21 @@ class Measurer:
         import torch
 
         from labelgan.device import choose_device
-        from labelgan.gan.latent import sample_latents
+        from labelgan.gan.batches import training_rows
+        from labelgan.gan.inputs import gather_content, make_inputs
         from labelgan.gan.trainer import build_networks
 
         config = GanConfig.build(next(iter(self.request["generators"].values())))
         network = build_networks(config, len(store.channels) + 1, store.size)[0]
         device = choose_device(self.request["device"])
-        z = sample_latents(config.network, 0, range(2)).to(device)
+        inputs = make_inputs(config, gather_content(store, training_rows(store, config), config))
         with torch.no_grad():
-            network.to(device).eval()(z[:1])
-            began = now()
-            network(z).cpu()
-        return (now() - began) / len(z)
+            network.to(device).eval()
+            for indices in (range(1), range(2)):  # the first warms up
+                began = now()
+                drawn = network(*(tensor.to(device) for tensor in inputs.samples(0, indices)))
+                inputs.finish(0, indices, drawn).cpu()
+        return (now() - began) / 2
 
     def _members(self, store: SliceStore) -> Iterator[Line]:
         from labelgan.seg.train import train_segmenter

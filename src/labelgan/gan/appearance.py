@@ -1,0 +1,43 @@
+"""How a scan might look on another day: smooth changes of brightness, the same for every pixel of a tissue."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+GAMMA, GAIN, SHIFT = 0.35, 0.35, 0.25  # ranges at strength 1; shift in z-scores
+FIELD, FIELD_SMOOTHNESS = 0.12, 0.3  # sd of the bias field, and its smoothness as a share of the sides
+NOISE = 0.12  # largest sd of the noise, z-scores
+WHITE = 3.0  # z-score that the tone curve keeps in place
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> np.ndarray:
+    """White noise smoothed by ``sigma`` pixels, of mean 0 and standard deviation 1."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
+    return (noise - noise.mean()) / (noise.std() + 1e-9)
+
+
+def restyle(image_CHW: np.ndarray, brain_HW: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Draws a tone curve, gain, shift, bias field and noise for each channel, and applies them inside the brain.
+
+    With t the brightness between the brain's darkest pixel and a z-score of 3, the curve is t^γ.
+
+    Args:
+        image_CHW: z-scores.
+        brain_HW: bool; other pixels stay as they are.
+        strength: 0 changes nothing; 1 the full ranges.
+        rng: every draw comes from it.
+    """
+    if strength == 0 or not brain_HW.any():
+        return image_CHW
+    styled = image_CHW.copy()
+    for channel, plane in enumerate(image_CHW):
+        gamma, gain = np.exp(rng.uniform(-GAMMA, GAMMA) * strength), np.exp(rng.uniform(-GAIN, GAIN) * strength)
+        shift, noise = rng.uniform(-SHIFT, SHIFT) * strength, rng.uniform(0, NOISE) * strength
+        low = float(plane[brain_HW].min())
+        span = max(WHITE - low, 1e-6)
+        tone = np.power(np.clip((plane - low) / span, 0, None), gamma) * span + low
+        field = 1 + FIELD * strength * smooth_noise(rng, plane.shape, FIELD_SMOOTHNESS * min(plane.shape))
+        changed = (tone * gain + shift) * field + noise * rng.standard_normal(plane.shape)
+        styled[channel] = np.where(brain_HW, changed, plane)
+    return styled

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from labelgan.config_gan import ContentConfig
+from labelgan.errors import CheckpointError, DataError
+from labelgan.gan.content import Content
+
+
+def gather(store, **settings) -> Content:
+    return Content.gather(store, store.select(), ContentConfig(**settings), 0)
+
+
+def test_takes_lesion_slices_and_healthy_ones_from_the_rows_given(phantom_store):
+    content = gather(phantom_store)
+    lesions = content.patients.lesions_NHW.any(axis=(1, 2))
+    assert lesions.any()
+    assert not lesions.all()
+    first = phantom_store.rows_of([phantom_store.cases[0].id])
+    images = phantom_store.read(first).images_NCHW
+    alone = Content.gather(phantom_store, first, ContentConfig(), 0)
+    for image in alone.patients.images_NCHW:
+        assert any(np.array_equal(image, mine) for mine in images)
+
+
+def test_keeps_at_most_so_many_of_each_kind(phantom_store):
+    patients = gather(phantom_store, keep=2).patients
+    lesions = patients.lesions_NHW.any(axis=(1, 2))
+    assert (lesions.sum(), (~lesions).sum()) == (2, 2)
+
+
+def test_phantoms_come_on_the_stores_grid(phantom_store):
+    content = gather(phantom_store)
+    assert content.phantoms.images_NCHW.shape[1:] == (2, 32, 32)
+    assert len(content.phantoms) > 300
+    assert not content.phantoms.lesions_NHW.any()
+
+
+def test_survives_the_disk(phantom_store, tmp_path):
+    content = gather(phantom_store)
+    content.save(tmp_path / "content.safetensors")
+    back = Content.load(tmp_path / "content.safetensors", phantom_store.channels, phantom_store.size)
+    for part in ("patients", "phantoms"):
+        for name in ("images_NCHW", "lesions_NHW", "brains_NHW", "heights_N"):
+            assert np.array_equal(getattr(getattr(content, part), name), getattr(getattr(back, part), name)), (
+                part,
+                name,
+            )
+
+
+def test_slices_without_lesions_are_refused(phantom_store):
+    healthy = np.flatnonzero(phantom_store.index["lesion_voxels"] == 0)
+    with pytest.raises(DataError, match="lesion of two pixels"):
+        Content.gather(phantom_store, healthy, ContentConfig(), 0)
+
+
+def test_damaged_or_foreign_files_are_refused(phantom_store, tmp_path):
+    path = tmp_path / "content.safetensors"
+    with pytest.raises(CheckpointError, match="missing"):
+        Content.load(path, ("FLAIR", "T1"), (32, 32))
+    gather(phantom_store).save(path)
+    with pytest.raises(CheckpointError, match="64×64"):
+        Content.load(path, ("FLAIR", "T1"), (64, 64))
+    tensors = load_file(path)
+    tensors["phantoms"] = tensors["phantoms"].flip(0)
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="other phantoms"):
+        Content.load(path, ("FLAIR", "T1"), (32, 32))
+    del tensors["brains"]
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match="does not hold"):
+        Content.load(path, ("FLAIR", "T1"), (32, 32))

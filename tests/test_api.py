@@ -48,7 +48,7 @@ def test_prepare_takes_settings_or_a_whole_config(phantom_cohort, tmp_path):
 
 
 def test_settings_come_from_the_model_or_from_the_run_that_goes_on(tiny_run):
-    assert api.training_config() == tiny_config().for_model("r3gan")
+    assert api.training_config() == tiny_config().for_model("auto")
     assert api.training_config(model="gan", preset="laptop", settings=["train.steps=3"]).train.steps == 3
     run = tiny_config("r3gan", "train.collapse_ratio=0")
     assert api.training_config(resume_from=tiny_run) == run

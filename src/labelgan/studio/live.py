@@ -126,10 +126,12 @@ class LiveRun:
     def open(cls, run: Path) -> LiveRun:
         """Loads a run folder; raises CheckpointError, ConfigError or RefusedError where it cannot be sampled."""
         from labelgan.gan.sample import Generator
+        from labelgan.studio.wishes import WishingSampler
 
         generator = Generator.load(run, force=True)
         _, row_mm, column_mm = (float(length) for length in generator.manifest["spacing_mm"])
-        return cls(generator, (row_mm, column_mm))
+        sampler: LiveSampler = WishingSampler(generator) if generator.inputs.grants else generator
+        return cls(sampler, (row_mm, column_mm))
 
     @property
     def takes_masks(self) -> bool:

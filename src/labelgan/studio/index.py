@@ -194,7 +194,8 @@ class Index:
                 return load_case(case, source.manifest)
 
             channels = tuple(case.images)
-            yield self._entry(source, case.id, case.patient, case.site, channels, len(loads), load, case=case), loads
+            site = None if source.kind == "synthetic" else case.site  # of a sample it is a folder's name
+            yield self._entry(source, case.id, case.patient, site, channels, len(loads), load, case=case), loads
 
     def _entry(
         self,
@@ -244,7 +245,7 @@ class Index:
             return False
         if not query.least <= (entry.load or 0.0) <= query.most:
             return False
-        if query.decision and (not case.synthetic or self._decided(entry) != query.decision):
+        if query.decision and (case.source.key not in self.curations or self._decided(entry) != query.decision):
             return False
         flags = self.flags.get(entry.key, ())
         return not query.flag or bool(flags if query.flag == "any" else query.flag in flags)

@@ -143,6 +143,7 @@ class Session:
             "site": case.site,
             "load": entry.load,
             "decision": decision.decision if decision else None,
+            "judged": case.synthetic and not case.source.sealed,
             "flags": list(self.index.flags.get(entry.key, ())),
         }
 

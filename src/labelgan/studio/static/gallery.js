@@ -129,9 +129,8 @@ export class Gallery {
     );
     if (overview.sites.length > 1) parts.push(group("Site", overview.sites.map((site) => check("site", site, site))));
     if (synthetic.length) {
-      const accepted = synthetic.reduce((sum, s) => sum + (s.accept ?? 0), 0);
-      const rejected = synthetic.reduce((sum, s) => sum + (s.reject ?? 0), 0);
-      const all = synthetic.reduce((sum, s) => sum + s.slices, 0);
+      const judged = synthetic.filter((source) => source.accept !== undefined); // those of a study's folds are sealed
+      const [accepted, rejected, all] = ["accept", "reject", "slices"].map((name) => judged.reduce((sum, s) => sum + s[name], 0));
       parts.push(
         group(
           "Decision",

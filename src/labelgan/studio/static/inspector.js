@@ -57,7 +57,7 @@ export class Inspector {
       this.pictures(detail.key, detail.channels),
     ];
     if (detail.slices > 1) parts.push(this.slider(detail));
-    if (detail.synthetic) parts.push(this.judgement(detail));
+    if (detail.judged) parts.push(this.judgement(detail));
     if (detail.flags.length) parts.push(el("div", { class: "flags" }, detail.flags.map((word) => el("span", { text: word }))));
     if (detail.synthetic) {
       this.nearestPlace = el("div", { class: "list" }, el("h3", { text: "Nearest real slice" }), el("p", { class: "soft", text: "searching …" }));

@@ -114,6 +114,23 @@ def test_folds_keep_synthetic_cases_out_of_validation_and_patients_from_their_ge
     assert (tmp_path / "alone" / "imagesTr" / "syn0_0000.nii.gz").is_file()  # no clash of ids: as they are
 
 
+def test_a_scan_that_a_generator_saw_under_other_names_is_found_by_its_voxels(world, tmp_path):
+    renamed = tmp_path / "renamed"
+    for name in IDS:
+        shutil.copytree(world["real"] / "Utrecht" / name, renamed / "Utrecht" / f"q{name}")
+    done = export_sources([renamed, world["a"]], tmp_path / "out", "nnunet")
+    assert {name for fold in done.folds for name in fold.validation} == {"qp1", "qp2"}
+    with pytest.raises(LeakError, match=r"blind: its generator has seen all 4 annotated patients"):
+        export_sources([renamed, world["blind"]], tmp_path / "no", "nnunet")
+    assert not (tmp_path / "no").exists()
+
+
+def test_what_names_tell_is_refused_before_anything_is_read(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(Source, "read", lambda *_, **__: pytest.fail("a case was read"))
+    with pytest.raises(LeakError, match="has seen all 4 annotated patients"):
+        export(world, "real blind", tmp_path / "out", "nnunet")
+
+
 @pytest.mark.parametrize("format", ["nnunet", "monai"])
 def test_what_would_leak_is_refused_and_leaves_nothing(world, tmp_path, format):
     with pytest.raises(LeakError, match=r"blind: its generator has seen all 4 annotated patients"):

@@ -83,6 +83,8 @@ def export_sources(
     _require_known(exclude, sources)
     mix = _Mix(sources, _prefixes(sources), tuple(channels) or sources[0].channels, drop_other, progress)
     facts = ExportFacts(mix.channels, mix.origin)
+    if FORMATS[format].folds:
+        make_folds(mix.by_name(), mix.groups())  # refuses what names tell before anything is read
     made: list[Fold] = []
 
     def make() -> Sequence[Fold]:
@@ -196,13 +198,18 @@ class _Mix:
         elif volume.mask_XYZ is not None:
             self.scanned.append(known)
 
+    def by_name(self) -> list[ScannedCase]:
+        """The annotated scans without their hashes, for which they would have to be read."""
+        scans = [case for source in self.sources if not source.synthetic for case in source.cases]
+        return [
+            ScannedCase(case.id, case.patient, {}) for case in scans if case.mask is not None and case.split != "test"
+        ]
+
     def groups(self) -> list[SyntheticGroup]:
         """The synthetic sources as the folds need them."""
         return [
-            SyntheticGroup(
-                source.root, source.seen, tuple(record["id"] for record in self.records if record["source"] == number)
-            )
-            for number, source in enumerate(self.sources)
+            SyntheticGroup(source.root, source.seen, tuple(self._named(prefix, case.id) for case in source.cases))
+            for source, prefix in zip(self.sources, self.prefixes, strict=True)
             if source.synthetic
         ]
 

@@ -98,7 +98,7 @@ export function latest(work) {
 }
 
 export const number = (value, digits = 0) =>
-  value === null || value === undefined ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits });
+  value === null || value === undefined ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits, signDisplay: "negative" });
 
 export const area = (mm2) => (mm2 === null || mm2 === undefined ? "no mask" : `${number(mm2)} mm²`);
 

@@ -19,13 +19,14 @@ from labelgan.gan.content import Content, Slices
 
 INSIDE = 0.7  # share of the lesion that must lie in the brain
 TRIES = 12
-NEAR_HEIGHT = 0.08  # of the brain; slices this near to a wished height fit
+NEAR_HEIGHT = 0.08  # of the brain; an anatomy comes from no further above or below than this, where there is one
+DONOR_HEIGHT = 0.15  # likewise a lesion
 RING = (1, 5)  # pixels around a lesion that count as its surroundings
 MARGIN = (1.0, 3.0)  # pixels over which a lesion fades into its surroundings
 LOADS = {"none": (0.0, 0.0), "low": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "high": (2 / 3, 1.0)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wish:
     """What a user asks of a sample.
 
@@ -44,6 +45,16 @@ class Wish:
             raise ConfigError("--load", f"unknown '{self.load}'; one of {', '.join(LOADS)}")
         if self.height is not None and not 0 <= self.height <= 1:
             raise ConfigError("--z", f"{self.height} is not a height between 0 and 1")
+
+    @property
+    def settles_lesions(self) -> bool:
+        """Whether it says which lesions there are to be."""
+        return self.load is not None or self.mask_HW is not None
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Whether samples may come as they come."""
+        return self.height is None and not self.settles_lesions
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,54 +85,68 @@ class Composer:
         self.facts = [_lesion_facts(patients, int(donor)) for donor in self.donors]
 
     def compose(self, rng: np.random.Generator, wish: Wish | None = None) -> Composition:
-        """Draws a slice; it depends on the generator's state and the wish alone."""
+        """Draws a slice; it depends on the generator's state and the wish alone.
+
+        The height comes first: that of a donor, or of any slice where there is to be no lesion. Anatomy and lesion are
+        then chosen from about there, as lesions of the white matter are not those of the brain stem.
+        """
         wish = wish or Wish()
-        image_CHW, own_HW, brain_HW, height = self._anatomy(rng, wish)
         empty = rng.random() < self.config.lesion_free if wish.load is None else wish.load == "none"
+        heights = self.content.patients.heights_N
+        height = float(rng.choice(heights) if empty else heights[self.donors[self._donor(rng, wish)]])
+        height = height if wish.height is None else wish.height
+        image_CHW, own_HW, brain_HW, height = self._anatomy(height, rng, fixed=empty or wish.settles_lesions)
         if wish.mask_HW is not None:
             lesion_HW = wish.mask_HW & brain_HW
             image_CHW = self._paint(image_CHW, brain_HW, own_HW, lesion_HW, self._donor(rng, wish), None, rng)
         elif empty:
             lesion_HW = np.zeros_like(brain_HW)
         else:
-            donor, places, lesion_HW = self._shape(brain_HW, rng, wish)
+            donor, places, lesion_HW = self._shape(brain_HW, height, rng, wish)
             image_CHW = self._paint(image_CHW, brain_HW, own_HW, lesion_HW, donor, places, rng)
         return Composition(image_CHW.astype(np.float32), lesion_HW | own_HW, brain_HW, height)
 
-    def _anatomy(self, rng: np.random.Generator, wish: Wish) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        """Image, lesions that it has already, brain and height; mirrored half of the time."""
+    def _anatomy(
+        self, height: float, rng: np.random.Generator, *, fixed: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Image, lesions that it has already, brain and height; mirrored half of the time.
+
+        Where the lesions are ``fixed`` the anatomy must have none of its own.
+        """
         content, config = self.content, self.config
         of_phantom = rng.random() < config.phantoms
-        keeps_own = rng.random() < config.lesioned and wish.load is None and wish.mask_HW is None
-        if len(content.phantoms) and (of_phantom or (not len(self.free) and wish.load is not None)):
+        keeps_own = rng.random() < config.lesioned
+        source, choice = content.patients, self.donors if keeps_own and not fixed else self.free
+        if not fixed and not _near(source.heights_N[choice], height, NEAR_HEIGHT).any():
+            choice = np.arange(len(source))
+        if len(content.phantoms) and (of_phantom or not len(choice)):
             source, choice = content.phantoms, np.arange(len(content.phantoms))
-        else:
-            source = content.patients
-            choice = self.donors if (keeps_own or not len(self.free)) else self.free
-        if wish.height is not None:
-            away = np.abs(source.heights_N[choice] - wish.height)
-            choice = choice[away <= max(NEAR_HEIGHT, float(away.min()))]
-        row = int(rng.choice(choice))
+        elif not len(choice):
+            choice = self.donors
+        row = int(rng.choice(choice[_nearest(source.heights_N[choice], height, NEAR_HEIGHT)]))
         picked = (source.images_NCHW[row], source.lesions_NHW[row], source.brains_NHW[row])
         if rng.random() < 0.5:
             picked = tuple(plane[..., ::-1] for plane in picked)
         return picked[0].copy(), picked[1].copy(), picked[2].copy(), float(source.heights_N[row])
 
-    def _donor(self, rng: np.random.Generator, wish: Wish) -> int:
-        """Number of a lesion slice among the donors."""
-        if wish.load is None or wish.load == "none":
-            return int(rng.integers(len(self.donors)))
-        low, high = np.quantile(self.areas, LOADS[wish.load])
-        return int(rng.choice(np.flatnonzero((self.areas >= low) & (self.areas <= high))))
+    def _donor(self, rng: np.random.Generator, wish: Wish, height: float | None = None) -> int:
+        """Number of a lesion slice among the donors, of the load that is wished, from about the height given."""
+        choice = np.arange(len(self.donors))
+        if wish.load is not None and wish.load != "none":
+            low, high = np.quantile(self.areas, LOADS[wish.load])
+            choice = np.flatnonzero((self.areas >= low) & (self.areas <= high))
+        if height is not None:
+            choice = choice[_nearest(self.content.patients.heights_N[self.donors[choice]], height, DONOR_HEIGHT)]
+        return int(rng.choice(choice))
 
     def _shape(
-        self, brain_HW: np.ndarray, rng: np.random.Generator, wish: Wish
+        self, brain_HW: np.ndarray, height: float, rng: np.random.Generator, wish: Wish
     ) -> tuple[int, tuple[np.ndarray, np.ndarray], np.ndarray]:
         """Draws until enough of a moved lesion lies in the brain; gives its donor, the places its pixels come from."""
         patients = self.content.patients
         number, places = 0, self._places(patients.lesions_NHW[self.donors[0]], rng)
         for _ in range(TRIES):
-            number = self._donor(rng, wish)
+            number = self._donor(rng, wish, height)
             donor_HW = patients.lesions_NHW[self.donors[number]].astype(np.float32)
             places = self._places(donor_HW, rng)
             moved_HW = ndimage.map_coordinates(donor_HW, places, order=1) > 0.5
@@ -204,5 +229,15 @@ def _lesion_facts(slices: Slices, row: int) -> _LesionFacts:
 
 
 def _ring(lesion_HW: np.ndarray, brain_HW: np.ndarray) -> np.ndarray:
-    inner, outer = (np.asarray(ndimage.binary_dilation(lesion_HW, iterations=pixels)) for pixels in RING)
+    inner, outer = (np.asarray(ndimage.binary_dilation(lesion_HW, iterations=pixels), bool) for pixels in RING)
     return outer & ~inner & brain_HW
+
+
+def _near(heights_N: np.ndarray, height: float, reach: float) -> np.ndarray:
+    return np.abs(heights_N - height) <= reach
+
+
+def _nearest(heights_N: np.ndarray, height: float, reach: float) -> np.ndarray:
+    """Which of the heights are within reach, or, where none is, the nearest."""
+    away = np.abs(heights_N - height)
+    return away <= max(reach, float(away.min()))

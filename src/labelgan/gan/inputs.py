@@ -60,7 +60,7 @@ class Latents:
 
     def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
         """Z (N, Z); raises ConfigError for any wish: z has no axis of a known meaning."""
-        if wish is not None and wish != Wish():
+        if wish is not None and not wish.asks_nothing:
             raise ConfigError(
                 "--load, --z", "this model makes slices as they come; train --model refiner to ask for some"
             )

@@ -270,7 +270,7 @@ def sample_cohort(
                 "kind": "synthetic-slices",
                 "seed": seed,
                 "keep_best": keep_best,
-                **({} if wish is None or wish == Wish() else {"asked": {"load": wish.load, "height": wish.height}}),
+                **({} if wish is None or wish.asks_nothing else {"asked": {"load": wish.load, "height": wish.height}}),
                 **({} if judge is None else {"audited": {"kept": len(records), "dropped": dict(dropped)}}),
                 "intensity": manifest["intensity"],
                 "samples": records,

@@ -21,6 +21,7 @@ import venv
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from labelgan import api, api_export
 from labelgan.data.export import FORMATS
@@ -34,13 +35,10 @@ VALIDATOR = ("bids-validator-deno==3.0.2",)
 # Asked inside nnU-Net's environment: which cases does its own trainer take for each fold?
 _SPLITS = """
 import json, sys, torch
-from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-folder, folds = sys.argv[1], int(sys.argv[2])
-plans, dataset = (json.load(open(f"{folder}/{name}.json")) for name in ("nnUNetPlans", "dataset"))
+from nnunetv2.run.run_training import get_trainer_from_args
 told = []
-for fold in range(folds):
-    trainer = nnUNetTrainer(plans, "2d", fold, dataset, torch.device("cpu"))
-    trainer.preprocessed_dataset_folder = f"{folder}/{plans['configurations']['2d']['data_identifier']}"
+for fold in range(int(sys.argv[2])):
+    trainer = get_trainer_from_args(sys.argv[1], "2d", fold, device=torch.device("cpu"))
     told.append([sorted(map(str, keys)) for keys in trainer.do_split()])
 print("SPLITS " + json.dumps(told))
 """
@@ -70,20 +68,20 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> subprocess.C
     )
     for line in (done.stdout + done.stderr).splitlines():
         line = re.sub(r"\x1b\[[0-9;]*m", "", line.split("\r")[-1]).rstrip()
-        if line and "it/s]" not in line and "s/it]" not in line and not line.startswith("{"):
+        if line and "it/s]" not in line and "s/it]" not in line and not line.startswith(("{", "SPLITS")):
             say(f"  {line[:180]}")
     return done
 
 
 def phantoms(work: Path) -> tuple[Path, list[Path]]:
-    """Six phantom patients, and the slices of two generators, each of which has seen three of them."""
+    """Six phantom patients, and the slices of two generators, each of which was tuned, briefly, on three of them."""
     data = work / "scans"
     ids = api.phantom(data, 6, 1, shape=(96, 96, 16))
     api.prepare(data, work / "store", size=(64, 64), spacing_mm=3.2)
     cohorts = []
     for number, held_out in enumerate((ids[:3], ids[3:])):
         generator, out = work / f"generator{number}", work / f"synthetic{number}"
-        api.train(work / "store", generator, steps=40, start_from=api.PHANTOM_GENERATOR, exclude=held_out)
+        api.train(work / "store", generator, steps=4, start_from=api.PHANTOM_GENERATOR, exclude=held_out)
         cohorts.append(api.sample(generator, out, 20, seed=number, format=("wmh", "npz")[number], force=True))
     return data, cohorts
 
@@ -103,7 +101,8 @@ def ask_nnunet(work: Path, export: Path) -> str:
     shutil.copy(export / "splits_final.json", prepared)
     shutil.copy(export / "dataset.json", prepared)
     wanted = read_json(export / "splits_final.json")
-    done = run(bin / "python", "-c", _SPLITS, prepared, str(len(wanted)), env=homes)
+    (work / "splits.py").write_text(_SPLITS)
+    done = run(bin / "python", work / "splits.py", DATASET, str(len(wanted)), env=homes)
     line = next((line for line in done.stdout.splitlines() if line.startswith("SPLITS ")), None)
     if line is None:
         return "planned, but its trainer does not take the folds"
@@ -146,12 +145,12 @@ def ask_monai(work: Path, export: Path) -> str:
 
 def ask_torchio(work: Path, export: Path) -> str:
     """TorchIO subjects, through a transform of its own."""
-    import torchio
+    from torchio.transforms.preprocessing.spatial.to_canonical import ToCanonical
 
     from labelgan.subjects import torchio_subjects
 
-    subjects = torchio_subjects(export)
-    lesions = sum(int((torchio.ToCanonical()(subject)["label"].data == 1).sum() > 0) for subject in subjects)
+    subjects: Any = torchio_subjects(export)
+    lesions = sum(int((ToCanonical()(subject)["label"].data == 1).sum() > 0) for subject in subjects)
     return f"accepted by torchio {version('torchio')}: {len(subjects)} subjects, {lesions} with a lesion"
 
 

@@ -29,6 +29,8 @@ FLOORS: tuple[frozenset[str], ...] = (
             "config_seg",
             "config_study",
             "config_audit",
+            "config_catalogue",
+            "config_catalogue_sources",
             "rng",
             "device",
             "parallel",
@@ -46,7 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"api", "monai_transform"}),
     frozenset({"api_study"}),
     frozenset({"studio", "demo", "doctor", "tables", "tables_audit", "cli_common"}),
-    frozenset({"cli_audit", "cli_export", "cli_segment", "cli_studio", "cli_study"}),
+    frozenset({"cli_audit", "cli_config", "cli_export", "cli_segment", "cli_studio", "cli_study"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

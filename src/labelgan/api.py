@@ -133,6 +133,7 @@ def train(
     exclude: Collection[str] = (),
     resume: bool = False,
     start_from: str | Path | None = None,
+    track: str | None = None,
     report: Report | None = None,
     prepare_report: Report | None = None,
 ) -> TrainingResult:
@@ -149,12 +150,15 @@ def train(
         exclude: case or patient ids that the generator must never see.
         resume: go on from the last checkpoint of ``out``, if there is one, with its settings and exclusions.
         start_from: run folder to fine-tune, or ``"phantom"`` for the generator that comes with the package.
+        track: ``"mlflow"`` to tell an MLflow server settings and figures too (extra: mlflow).
         report: called after every step.
         prepare_report: called after every case that is prepared.
     """
     from labelgan.gan.run_folder import RunFolder
+    from labelgan.gan.tracking import require_tracker
     from labelgan.gan.train import train_generator
 
+    require_tracker(track)
     out = Path(out)
     parent = phantom_generator() if start_from == PHANTOM_GENERATOR else Path(start_from) if start_from else None
     if parent is not None and not (parent / "config.toml").is_file():
@@ -166,7 +170,9 @@ def train(
     if going_on and not exclude and (out / "manifest.json").is_file():
         exclude = RunFolder(out).read_manifest().get("excluded", [])
     store = _open_store(Path(store_or_data), out, resume, prepare_report)
-    return train_generator(store, out, config, exclude=exclude, resume=resume, start_from=parent, report=report)
+    return train_generator(
+        store, out, config, exclude=exclude, resume=resume, start_from=parent, tracker=track, report=report
+    )
 
 
 def _open_store(source: Path, out: Path, resume: bool, report: Report | None) -> SliceStore:

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int, str], None]
 
-# What ``--preset`` sets besides the presets of that name of generator and segmenter: slices that a CPU can train on.
-STUDY_PRESETS: dict[str, tuple[str, ...]] = {
-    "laptop": ("prepare.size=[64, 64]", "members=1", "samples=200", "generator.train.steps=1000"),
-}
-
 
 def study_config(
     *,
@@ -48,7 +43,7 @@ def study_config(
         ConfigError, DataError: a name, setting or file cannot be used.
     """
     from labelgan import api
-    from labelgan.config_study import StudyConfig
+    from labelgan.config_study import STUDY_PRESETS, StudyConfig
 
     named = {"--model": model, "--network": network, "--preset": preset, "--start-from": start_from}
     given = [name for name, value in named.items() if value is not None]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labelgan import __version__, cli_audit, cli_export, cli_segment, cli_studio, cli_study
+from labelgan import __version__, cli_audit, cli_config, cli_export, cli_segment, cli_studio, cli_study
 from labelgan.cli_common import Device, Exclude, Settings, ids, say, slice_size
 from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, LabelganError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_segment.app, name="segment")
+app.add_typer(cli_config.app, name="config")
 app.command("audit")(cli_audit.audit)
 app.command("study")(cli_study.study)
 app.command("report")(cli_study.report)
@@ -173,6 +174,9 @@ def train(
         str | None, typer.Option(help="Run folder to fine-tune, or 'phantom' for the shipped generator.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
+    track: Annotated[
+        str | None, typer.Option(help="mlflow: tell an MLflow server settings and figures, no pictures.")
+    ] = None,
 ) -> None:
     """Train a generator of slices and masks together."""
     from labelgan import api
@@ -193,6 +197,7 @@ def train(
                 exclude=ids(exclude),
                 resume=resume,
                 start_from=start_from,
+                track=track,
                 report=progress,
                 prepare_report=prepare_progress,
             )

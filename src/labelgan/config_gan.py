@@ -54,7 +54,9 @@ class ObjectiveConfig(Config):
 class OptimizerConfig(Config):
     """One optimizer for each side, with the same settings."""
 
-    name: Literal["adam", "rmsprop", "sgd"] = "adam"
+    name: Literal["adam", "rmsprop", "sgd"] = Field(
+        default="adam", description="the rule by which gradients become steps"
+    )
     generator_lr: float = Field(default=8e-4, gt=0, description="learning rate of the generator")
     critic_lr: float = Field(default=8e-4, gt=0, description="learning rate of the critic")
     beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first decay")

@@ -19,6 +19,11 @@ Count = Annotated[int, Field(ge=1)]
 DEFAULT_ARMS = ("real", "classical", "classical+copypaste", "classical+synthetic", "classical+shuffled")
 AUTO = "auto"
 
+# What ``--preset`` sets besides the presets of that name of generator and segmenter: slices that a CPU can train on.
+STUDY_PRESETS: dict[str, tuple[str, ...]] = {
+    "laptop": ("prepare.size=[64, 64]", "members=1", "samples=200", "generator.train.steps=1000"),
+}
+
 
 class StudyConfig(Config):
     """Everything that ``labelgan study`` needs besides the data."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.files import write_text_atomic
+from labelgan.gan.tracking import Tracker
 
 FIGURES = (
     "critic_loss", "generator_loss", "critic_real", "critic_fake", "penalty", "r1", "r2", "change",
@@ -22,10 +23,10 @@ COLUMNS: tuple[str, ...] = ("step", "seconds", "images_per_second", *FIGURES)
 
 
 class Recorder:
-    """Writes a run's figures; rows after the resumed step are dropped first."""
+    """Writes a run's figures, and tells a tracker where there is one; rows after the resumed step are dropped first."""
 
-    def __init__(self, run: Path, step: int, batch_size: int) -> None:
-        self.run, self.batch_size = run, batch_size
+    def __init__(self, run: Path, step: int, batch_size: int, tracker: Tracker | None = None) -> None:
+        self.run, self.batch_size, self._tracker = run, batch_size, tracker
         self.path = run / "metrics.csv"
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._last = (step, 0.0)
@@ -60,6 +61,8 @@ class Recorder:
         if self._board is not None:
             for name, value in means.items():
                 self._board.add_scalar(name, value, step)
+        if self._tracker is not None:
+            self._tracker.figures(means, step)
         return means
 
     def picture(self, step: int, images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> None:
@@ -69,11 +72,13 @@ class Recorder:
         if self._board is not None:
             self._board.add_image("samples", pixels, step, dataformats="HWC")
 
-    def close(self) -> None:
-        """Closes the files."""
+    def close(self, complete: bool = True) -> None:
+        """Closes the files, and ends a tracker's run as ``complete`` or not."""
         self._stream.close()
         if self._board is not None:
             self._board.close()
+        if self._tracker is not None:
+            self._tracker.close(complete)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -33,6 +33,7 @@ from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.networks import parameter_count
 from labelgan.gan.recorder import Recorder
 from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
+from labelgan.gan.tracking import open_tracker, require_tracker
 from labelgan.gan.trainer import Trainer
 from labelgan.gan.watch import diversity_ratio, lesion_rate
 from labelgan.interrupts import Interrupts
@@ -65,6 +66,7 @@ def train_generator(
     exclude: Collection[str] = (),
     resume: bool = False,
     start_from: Path | None = None,
+    tracker: str | None = None,
     report: Report | None = None,
 ) -> TrainingResult:
     """Trains a generator on a store and leaves a run folder behind.
@@ -76,6 +78,7 @@ def train_generator(
         exclude: case or patient ids that the generator must never see.
         resume: go on from the last checkpoint; the same weights come out as without the interruption, bit for bit.
         start_from: run folder whose weights to begin with (fine-tuning); its training cases join this run's manifest.
+        tracker: key of ``gan.tracking.TRACKERS`` that is told settings and figures too; none by default.
         report: called after every step with (steps done, steps in all, figures as text).
 
     Raises:
@@ -84,6 +87,7 @@ def train_generator(
         TrainingError: a loss became non-finite; the last checkpoint stands.
         KeyboardInterrupt: interrupted; state saved.
     """
+    require_tracker(tracker)
     if any(side % 8 for side in store.size):
         raise DataError(
             store.path, f"slices of {store.size[0]}×{store.size[1]} cannot be trained on: sides must be divisible by 8"
@@ -97,7 +101,7 @@ def train_generator(
         Interrupts() as interrupts,
         gathered(train.devices, train.device, train.batch_size, _follow, *task) as team,
     ):
-        return _Loop(store, RunFolder(out), config, exclude, start_from, team).play(interrupts, report)
+        return _Loop(store, RunFolder(out), config, exclude, start_from, team).play(interrupts, report, tracker)
 
 
 def _follow(
@@ -167,13 +171,14 @@ class _Loop:
         self.facts["inherited_cases"] = manifest["training_cases"] + manifest.get("inherited_cases", [])
         self.facts["started_from"] = {"model": manifest.get("model"), "steps": manifest.get("steps")}
 
-    def play(self, interrupts: Interrupts, report: Report | None) -> TrainingResult:
+    def play(self, interrupts: Interrupts, report: Report | None, tracker: str | None = None) -> TrainingResult:
         run, config, steps = self.run, self.config, self.config.train.steps
         step = self._begin()
         if step is None:
             manifest = run.read_manifest()
             return self._result(steps, manifest["diversity"], manifest["lesion_rate"])
-        recorder = Recorder(run.path, step, config.train.batch_size)
+        tracked = open_tracker(tracker, run.path, config.model_dump(mode="json"))
+        recorder = Recorder(run.path, step, config.train.batch_size, tracked)
         started = time.monotonic()
         figures: dict[str, float] = {}
         try:
@@ -195,7 +200,7 @@ class _Loop:
                 if stop and step < steps:
                     raise KeyboardInterrupt
         finally:
-            recorder.close()
+            recorder.close(complete=step == steps)
         return self._finish(steps)
 
     def follow(self, interrupts: Interrupts) -> None:

@@ -74,6 +74,9 @@ def play(given: argparse.Namespace) -> int:
         Places(given.data, device=given.device).write(out)
         write_text_atomic(out / "config.toml", config.to_toml())
         ledger = Ledger(out)
+        if given.so_far:
+            write_json_atomic(out / RESULT, league_results(cohort, config, plan, ledger, []))
+            return 0
         # Workers find the league's own runners beside this file.
         here = str(Path(__file__).resolve().parent)
         os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
@@ -125,6 +128,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any setting of LeagueConfig")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--so-far", action="store_true", help="run nothing: write league.json of what is done")
     parser.add_argument("--dry-run", action="store_true", help="print the number of jobs")
     parser.add_argument("--report", type=Path, nargs="*", metavar="LEAGUE", help="write the document of these")
     parser.add_argument("--doc", type=Path, default=DOC)

@@ -5,11 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint types unit format assets bench gpu clean
+.PHONY: help demo test lint types unit format docs assets bench gpu clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the demo (about five minutes of work on two cores)"
 	@echo "make test    install everything and run lint, types and tests"
+	@echo "make docs    build the documentation as pages in build/docs"
 	@echo "make bench   print the benchmark tables"
 	@echo "make assets  make the shipped phantom generator again (hours on two cores)"
 	@echo "make gpu     run the queue of experiments that want a GPU"
@@ -46,6 +47,12 @@ unit: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# In an environment of its own, without torch.
+docs:
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check --quiet install "mkdocs>=1.6,<2" "mkdocs-material>=9.5,<10"
+	.venv-docs/bin/mkdocs build --strict
 
 assets: $(VENV)/.run
 	$(BIN)/python bench/make_phantom_generator.py

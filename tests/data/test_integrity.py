@@ -185,6 +185,46 @@ def test_each_fault_is_told_once_and_nothing_else(tmp_path: Path, fault: str) ->
     json.dumps(report.to_json(), allow_nan=False)
 
 
+# What the message about a common fault says to do next.
+CURES: dict[str, str] = {
+    "truncated gzip": "copy or download the file again",
+    "more voxels claimed than stored": "copy or download the file again",
+    "web page": "fetch the file again",
+    "4-D": "extract one volume",
+    "shape differs": "resample it onto that grid (a mask by nearest neighbour), or export it again",
+    "mask shape differs": "resample it onto that grid (a mask by nearest neighbour), or export it again",
+    "affine differs": "resample it onto that grid (a mask by nearest neighbour), or export it again",
+    "NaN": "make the image again, or leave the case out (`labelgan prepare --exclude ID`)",
+    "mask of 0 and 255": "divide by 255, or say what 255 means by storing 1 (lesion) or 2 (other pathology)",
+    "mask of probabilities": "it looks like a probability map or an interpolated mask: threshold it",
+    "missing T1": "add it, or leave the case out (`labelgan prepare --exclude ID`)",
+    "T1 is FLAIR": "fetch the right file",
+}
+
+
+@pytest.mark.parametrize("fault", CURES)
+def test_a_common_fault_is_told_with_its_cure(tmp_path: Path, fault: str) -> None:
+    wmh_cohort(tmp_path)
+    FAULTS[fault][0](tmp_path)
+    (problem,) = check_cohort(tmp_path).problems
+    assert problem.reason.endswith(CURES[fault])
+    assert "\n" not in problem.reason
+
+
+def test_faults_of_a_whole_cohort_are_told_with_their_cures(tmp_path: Path) -> None:
+    twice, bare, empty = tmp_path / "twice", tmp_path / "bare", tmp_path / "empty"
+    wmh_cohort(twice)
+    shutil.copytree(twice / CASE, twice / "Utrecht" / "p9")
+    (problem,) = check_cohort(twice).problems
+    assert problem.reason.endswith(": remove one, or leave it out (`labelgan prepare --exclude ID`)")
+    wmh_case(bare / "S" / "p1", mask=False)
+    (problem,) = check_cohort(bare).problems
+    assert problem.reason == "no case has a mask: look where the wmh layout wants masks (docs/guides/own-data.md)"
+    empty.mkdir()
+    with pytest.raises(DataError, match=r"`labelgan phantom EXAMPLE` writes one to compare$"):
+        check_cohort(empty)
+
+
 def test_all_faults_at_once(tmp_path: Path) -> None:
     """One pass tells everything, whatever comes first."""
     wmh_cohort(tmp_path, tuple(f"case-{index:02d}" for index in range(len(FAULTS) + 1)))

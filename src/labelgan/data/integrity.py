@@ -12,6 +12,7 @@ from labelgan.data.case import LESION, Case, Cohort, ImageRef, is_safe_id
 from labelgan.data.header import DEFAULT_LIMITS, Header, grid_corners
 from labelgan.data.layouts import read_cohort
 from labelgan.data.problems import CaseFacts, CheckReport, Problem, Severity
+from labelgan.data.pseudonyms import told_path
 from labelgan.data.reading import read_with_header, to_mask, voxel_hash
 from labelgan.errors import DataError
 
@@ -22,6 +23,11 @@ _SMALLEST_SPACING_MM = 0.01
 # A qform is a rotation in float32 quaternions: it may be off by some hundredths of a millimetre at the far corners.
 _QFORM_SLACK = 10.0
 _MASK = "mask"
+
+# What to do next: endings of the messages about the commonest faults.
+_LEAVE_OUT = "or leave the case out (`labelgan prepare --exclude ID`)"
+_RESAMPLE = "resample it onto that grid (a mask by nearest neighbour), or export it again"
+_ONE_OF_TWO = "remove one, or leave it out (`labelgan prepare --exclude ID`)"
 
 
 def check_cohort(
@@ -92,7 +98,7 @@ class _CaseChecker:
             )
         missing = [channel for channel in self.cohort.channels if channel not in self.case.images]
         if missing:
-            self._tell(self._folder(), f"missing {' and '.join(missing)}, which other cases have")
+            self._tell(self._folder(), f"missing {' and '.join(missing)}, which other cases have: add it, {_LEAVE_OUT}")
         if not self.case.images and not missing:
             self._tell(self._folder(), "no image")
         if self.case.mask is None and any(case.mask is not None for case in self.cohort.cases):
@@ -116,7 +122,7 @@ class _CaseChecker:
                 self._tell(ref.path, f"the image is {what}", "warning" if self._is_slice(header) else "error")
         else:
             wrong = int(np.count_nonzero(~np.isfinite(volume.data)))
-            self._tell(ref.path, f"{wrong} voxels are NaN or infinite")
+            self._tell(ref.path, f"{wrong} voxels are NaN or infinite: make the image again, {_LEAVE_OUT}")
         self.hashes[channel] = voxel_hash(volume)
 
     def _grid(self, what: str, ref: ImageRef, header: Header) -> None:
@@ -137,11 +143,12 @@ class _CaseChecker:
             return
         name, first = self.reference
         if header.shape != first.shape:
-            self._tell(ref.path, f"shape {_times(header.shape)} differs from {_times(first.shape)} of {name}")
+            differs = f"shape {_times(header.shape)} differs from {_times(first.shape)} of {name}"
+            self._tell(ref.path, f"{differs}: {_RESAMPLE}")
             return
         apart = _apart_mm(header.corners_mm(), first.corners_mm())
         if header.is_picture == first.is_picture and not apart <= self.limits.grid_tolerance_mm:
-            self._tell(ref.path, f"affine differs from that of {name}: grid corners {_mm(apart)} apart")
+            self._tell(ref.path, f"affine differs from that of {name}: grid corners {_mm(apart)} apart; {_RESAMPLE}")
 
     def _mask(self, ref: ImageRef) -> int | None:
         """Checks the mask and gives its number of lesion voxels, or None when it cannot be used."""
@@ -179,7 +186,10 @@ class _CaseChecker:
         for index, channel in enumerate(names):
             for other in names[:index]:
                 if self.hashes[channel] == self.hashes[other]:
-                    self._tell(self.case.images[channel].path, f"{channel} holds the same voxels as {other}")
+                    self._tell(
+                        self.case.images[channel].path,
+                        f"{channel} holds the same voxels as {other}: fetch the right file",
+                    )
                     break
 
     def _is_slice(self, header: Header) -> bool:
@@ -196,7 +206,9 @@ def _duplicate_ids(cohort: Cohort) -> list[Problem]:
             refs = list(case.images.values())
             problems.append(
                 Problem(
-                    case.id, refs[0].path if refs else None, f"duplicate id: '{earlier.id}' is another case already"
+                    case.id,
+                    refs[0].path if refs else None,
+                    f"duplicate id: '{earlier.id}' is another case already; rename one",
                 )
             )
     return problems
@@ -217,13 +229,14 @@ def _duplicate_voxels(cohort: Cohort, facts: list[CaseFacts]) -> list[Problem]:
         same = first.patient == second.patient
         whose = f"the same patient, {first.patient}" if same else f"patients {first.patient} and {second.patient}"
         first_file = first.images[channels[0][0]].path
-        where = first_file.relative_to(cohort.root) if first_file.is_relative_to(cohort.root) else first_file
+        inside = first_file.relative_to(cohort.root) if first_file.is_relative_to(cohort.root) else first_file
+        where = told_path(first_file) or inside.as_posix()
         which = ", ".join(b if a == b else f"{b} as its {a}" for a, b in channels)
         problems.append(
             Problem(
                 second.id,
                 second.images[channels[0][1]].path,
-                f"same voxels as case {first.id} ({which}; {where.as_posix()}), under two ids of {whose}",
+                f"same voxels as case {first.id} ({which}; {where}), under two ids of {whose}: {_ONE_OF_TWO}",
             )
         )
     return problems
@@ -232,7 +245,9 @@ def _duplicate_voxels(cohort: Cohort, facts: list[CaseFacts]) -> list[Problem]:
 def _without_lesions(cohort: Cohort, facts: list[CaseFacts]) -> list[Problem]:
     if all(case.mask is None for case in cohort.cases):
         only_test = all(case.split == "test" for case in cohort.cases)
-        return [Problem(None, cohort.root, "no case has a mask", "warning" if only_test else "error")]
+        severity: Severity = "warning" if only_test else "error"
+        where = f"look where the {cohort.layout} layout wants masks (docs/guides/own-data.md)"
+        return [Problem(None, cohort.root, f"no case has a mask: {where}", severity)]
     counts = [known.lesion_voxels for known in facts if known.lesion_voxels is not None]
     if counts and not any(counts):
         return [Problem(None, cohort.root, "no mask of the cohort holds a lesion", "warning")]

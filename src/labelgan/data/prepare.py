@@ -127,7 +127,7 @@ def _write_store(
 ) -> None:
     cases = [case for case in cohort.cases if case.id not in exclude and case.patient not in exclude]
     if not cases:
-        raise DataError(cohort.root, "no case is left to prepare")
+        raise DataError(cohort.root, "no case is left to prepare: --exclude names them all")
     channels = cohort.channels or tuple(cases[0].images)
     height, width = config.size
     stored: list[StoredCase] = []

@@ -22,6 +22,7 @@ _BLOCK = 2**20
 # Deflate cannot shrink further than 1032:1 (zlib's own documentation), so a smaller file cannot hold what it claims.
 _DEFLATE_RATIO = 1032
 _TRAILING_BYTES = 2**20
+_AGAIN = "copy or download the file again"
 
 
 @contextmanager
@@ -46,9 +47,9 @@ def _gzip_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except EOFError:
-        raise DataError(path, "truncated: the gzip stream ends too early; copy or download the file again") from None
+        raise DataError(path, f"truncated: the gzip stream ends too early; {_AGAIN}") from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(path, f"corrupted gzip stream ({error}); copy or download the file again") from None
+        raise DataError(path, f"corrupted gzip stream ({error}); {_AGAIN}") from None
 
 
 def _parse(path: Path, stream: BinaryIO) -> Any:
@@ -121,7 +122,7 @@ def _check_room(path: Path, needed: int) -> None:
     room = stored * _DEFLATE_RATIO if packed else stored
     if room < needed:
         how = "cannot unfold to" if packed else "are fewer than"
-        raise DataError(path, f"truncated: its {stored} bytes {how} the {needed} that the header promises")
+        raise DataError(path, f"truncated: its {stored} bytes {how} the {needed} that the header promises; {_AGAIN}")
 
 
 def read_nifti_header(path: Path, limits: CheckConfig) -> Header:
@@ -152,7 +153,7 @@ def _skip(path: Path, stream: BinaryIO, count: int) -> None:
     while count > 0:
         block = stream.read(min(count, _BLOCK))
         if not block:
-            raise DataError(path, "truncated: it ends before its voxels begin")
+            raise DataError(path, f"truncated: it ends before its voxels begin; {_AGAIN}")
         count -= len(block)
 
 
@@ -161,7 +162,7 @@ def _fill(path: Path, stream: BinaryIO, target: np.ndarray) -> None:
     while filled < len(view):
         count = cast(Any, stream).readinto(view[filled : filled + _BLOCK])
         if not count:
-            raise DataError(path, f"truncated: {filled} of the {len(view)} bytes of voxels are there")
+            raise DataError(path, f"truncated: {filled} of the {len(view)} bytes of voxels are there; {_AGAIN}")
         filled += count
 
 

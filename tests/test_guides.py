@@ -161,3 +161,21 @@ def test_extras_of_the_guides_exist():
     for page in PAGES:
         for names in re.findall(r"labelgan\[([a-z,-]+)\]", page.read_text(encoding="utf-8")):
             assert set(names.split(",")) <= set(extras), f"{page.name}: labelgan[{names}]"
+
+
+def test_the_spanish_readme_says_what_the_english_one_does():
+    """The same commands, links and code; words differ."""
+    english, spanish = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.es.md"))
+
+    def code(text: str) -> list[str]:
+        blocks = [block for block in _FENCE.finditer(text) if block[0].startswith(("```sh", "```python"))]
+        return [re.sub(r"\s*#.*", "", block[0]) for block in blocks]
+
+    def commands(text: str) -> set[str]:
+        return set(re.findall(r"^\| `(labelgan [a-z -]+)", text, re.MULTILINE))
+
+    assert code(spanish) == code(english)
+    assert commands(english) - commands(spanish) == set()
+    missing = set(_LINK.findall(prose(english))) - set(_LINK.findall(prose(spanish))) - {"README.es.md"}
+    assert missing == set()
+    assert len(re.findall(r"^#+ ", spanish, re.MULTILINE)) == len(re.findall(r"^#+ ", english, re.MULTILINE))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from labelgan import __version__, cli_audit, cli_config, cli_export, cli_segment, cli_studio, cli_study
-from labelgan.cli_common import Device, Exclude, Settings, ids, say, slice_size
+from labelgan.cli_common import Device, Exclude, Pseudonymise, Settings, ids, say, slice_size
 from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, LabelganError
 
 app = typer.Typer(
@@ -79,19 +79,22 @@ def check(
     data: Data,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     layout: Annotated[str | None, typer.Option(help="Read as this layout instead of looking.")] = None,
+    pseudonymise: Pseudonymise = None,
 ) -> None:
     """Detect the layout, say what was understood, list every problem. Exit code 1 when there are errors."""
     from labelgan import api
+    from labelgan.data.pseudonyms import using
     from labelgan.progress import Progress
 
-    with Progress("check", "case") as progress:
-        report = api.check(data, layout=layout, report=progress)
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1))
-    else:
-        from labelgan.tables import print_check
+    with using(pseudonymise):
+        with Progress("check", "case") as progress:
+            report = api.check(data, layout=layout, report=progress)
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), indent=1))
+        else:
+            from labelgan.tables import print_check
 
-        print_check(report)
+            print_check(report)
     raise typer.Exit(EXIT_DONE if report.ok else EXIT_PROBLEMS)
 
 
@@ -128,17 +131,19 @@ def prepare(
     exclude: Exclude = "",
     settings: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT where it is a store.")] = False,
+    pseudonymise: Pseudonymise = None,
 ) -> None:
     """Brain mask, intensity normalisation, crop or pad, axial slices: a memory-mapped slice store."""
     from labelgan import api
     from labelgan.config import PrepareConfig
+    from labelgan.data.pseudonyms import using
     from labelgan.progress import Progress
 
     named: dict[str, Any] = {"spacing_mm": spacing, "every": every, "brain_mask": brain_mask}
     named |= {"size": None if size is None else slice_size(size), "n4": n4 or None, "register_t1": register_t1 or None}
     config = PrepareConfig.build({key: value for key, value in named.items() if value is not None}, "prepare")
     config = config.with_settings(settings or [])
-    with Progress("prepare", "case") as progress:
+    with using(pseudonymise), Progress("prepare", "case") as progress:
         store = api.prepare(data, out, config=config, exclude=ids(exclude), force=force, report=progress)
     lesions = int((store.index["lesion_voxels"] > 0).sum())
     typer.echo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,12 @@ from labelgan.errors import ConfigError
 Exclude = Annotated[str, typer.Option(help="Case or patient ids to hold out, separated by commas.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=V", help="Change one setting; may be repeated.")
+]
+Pseudonymise = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEYFILE", help="Read cases under pseudonyms (HMAC-SHA256 with this file's bytes), the same everywhere."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.data import layouts_bids, layouts_nnunet, layouts_pairs, layouts_wmh
-from labelgan.data.case import Cohort
+from labelgan.data.case import Cohort, is_safe_id
 from labelgan.data.layouts_common import manifest_of
+from labelgan.data.pseudonyms import pseudonymised
 from labelgan.errors import DataError, LeakError
 
 SYNTHETIC_SLICES = "synthetic-slices"
@@ -60,18 +61,21 @@ def detect_layout(root: Path) -> tuple[str, str]:
         if evidence is not None:
             return layout.name, evidence
     looked_for = "; ".join(f"{layout.name}: {layout.description}" for layout in LAYOUTS.values())
-    raise DataError(root, f"no layout recognised; looked for {looked_for}")
+    raise DataError(
+        root, f"no layout recognised; looked for {looked_for}. `labelgan phantom EXAMPLE` writes one to compare"
+    )
 
 
 def read_cohort(root: Path, layout: str | None = None) -> Cohort:
-    """Reads the cases under a folder: paths only, no voxels.
+    """Reads the cases under a folder: paths only, no voxels. Inside `pseudonyms.using`, ids are pseudonyms.
 
     Args:
         root: the cohort's folder.
         layout: a name in ``LAYOUTS``, or None to find it by looking.
 
     Raises:
-        DataError: the folder is missing or holds no cohort, or the layout's name is unknown.
+        DataError: the folder is missing or holds no cohort, the layout's name is unknown, or its manifest names a
+            patient by what is no id.
 
     Example:
         >>> read_cohort(Path("cohort")).patients  # doctest: +SKIP
@@ -86,20 +90,27 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
     if not cohort.cases:
         raise DataError(root, f"no case in the {layout} layout ({LAYOUTS[layout].description})")
     manifest = manifest_of(root)
-    owners = _owners(manifest)
+    owners = _owners(manifest, root)
     cases = tuple(
         dataclasses.replace(case, patient=owners.get(case.id, owners.get(case.patient, case.patient)))
         for case in cohort.cases
     )
-    return dataclasses.replace(cohort, cases=cases, slices_only=manifest.get("kind") == SYNTHETIC_SLICES)
+    slices_only = manifest.get("kind") == SYNTHETIC_SLICES
+    return pseudonymised(dataclasses.replace(cohort, cases=cases, slices_only=slices_only))
 
 
-def _owners(manifest: Mapping[str, Any]) -> dict[str, str]:
+def _owners(manifest: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Case id to patient, as `labelgan export` wrote it down: formats without sessions would make two of one."""
     listed = manifest.get("cases")
     entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
     pairs = [(entry.get("id"), entry.get("patient")) for entry in entries]
-    return {name: patient for name, patient in pairs if isinstance(name, str) and isinstance(patient, str)}
+    owners = {name: patient for name, patient in pairs if isinstance(name, str) and isinstance(patient, str)}
+    if unsafe := [patient for patient in owners.values() if not is_safe_id(patient)]:
+        raise DataError(
+            root / "manifest.json",
+            f"unsafe patient {unsafe[0][:70]!r}: use 1 to 64 letters, digits, dots, dashes, underscores",
+        )
+    return owners
 
 
 def require_unmixed(root: Path) -> None:

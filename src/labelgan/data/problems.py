@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labelgan.data.case import Cohort
+from labelgan.data.pseudonyms import masked, told_path
 
 Severity = Literal["error", "warning"]
 
@@ -83,7 +84,7 @@ class CheckReport:
             {
                 "case": problem.case,
                 "file": None if problem.file is None else self._relative(problem.file),
-                "reason": problem.reason,
+                "reason": masked(problem.reason),
                 "severity": problem.severity,
             }
             for problem in self.problems
@@ -92,4 +93,6 @@ class CheckReport:
 
     def _relative(self, path: Path) -> str:
         root = self.cohort.root
+        if (told := told_path(path)) is not None:
+            return told
         return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

@@ -52,7 +52,7 @@ format: $(VENV)/.dev
 docs:
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip --disable-pip-version-check --quiet install "mkdocs>=1.6,<2" "mkdocs-material>=9.5,<10"
-	.venv-docs/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 assets: $(VENV)/.run
 	$(BIN)/python bench/make_phantom_generator.py

@@ -87,7 +87,7 @@ class MlflowTracker:
 
 def _mlflow() -> Any:
     try:
-        import mlflow
+        import mlflow  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError("--track mlflow", "is not installed: pip install 'labelgan[mlflow]'") from None
     return mlflow

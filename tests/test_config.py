@@ -113,3 +113,13 @@ def test_limits_are_positive():
     for key in ("max_voxels", "max_file_bytes", "grid_tolerance_mm"):
         with pytest.raises(ConfigError, match=key):
             CheckConfig.build({key: 0})
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 5000, ".".join("a" * 5000) + " = 1"])
+def test_toml_that_python_cannot_hold_is_one_config_error(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+        PrepareConfig.from_toml(path)
+    with pytest.raises(ConfigError):
+        PrepareConfig.build({}).with_settings([f"size={text.removeprefix('a = ')}"])

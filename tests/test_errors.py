@@ -33,3 +33,10 @@ def test_an_error_is_one_line_whatever_the_reason_was():
 def test_every_error_of_the_module_is_tested_above():
     kinds = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, LabelganError)}
     assert len(kinds) == 7
+
+
+def test_a_reason_is_never_longer_than_a_screen():
+    error = LabelganError("file", "x " * 50_000)
+    assert len(error.reason) <= 2000
+    assert error.reason.endswith(" ...")
+    assert LabelganError("file", "short").reason == "short"

@@ -140,3 +140,11 @@ def test_written_json_is_plain_ascii_with_a_last_newline(tmp_path):
     assert content.isascii()
     assert content.endswith(b"}\n")
     assert json.loads(content) == {"größe": 1}
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000, '{"a": '])
+def test_json_that_python_cannot_hold_is_one_data_error(tmp_path, text):
+    """More digits than Python turns into a number, and more brackets than it has stack for, are no fault of ours."""
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        read_json(tmp_path / "a.json")

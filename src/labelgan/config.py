@@ -33,10 +33,10 @@ class Config(BaseModel):
     def from_toml(cls, path: Path) -> Self:
         """Reads a TOML file; raises ConfigError naming the file."""
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            values = _with_null(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(path, f"cannot be read as TOML: {error}") from None
-        return cls.build(_with_null(values), path)
+        return cls.build(values, path)
 
     def to_toml(self) -> str:
         """Renders as TOML, which has no null: None is left out where it is the default, else written as "none"."""
@@ -82,7 +82,7 @@ def _toml_value(text: str) -> Any:
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

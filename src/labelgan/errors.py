@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LONGEST_REASON = 2000  # what a file holds may end up in a reason, and a file may hold anything
+
 EXIT_DONE = 0
 EXIT_PROBLEMS = 1
 EXIT_USAGE = 2
@@ -23,7 +25,8 @@ class LabelganError(Exception):
 
     def __init__(self, subject: str | Path, reason: str) -> None:
         self.subject = str(subject)
-        self.reason = " ".join(reason.split())
+        whole = " ".join(reason.split())
+        self.reason = whole if len(whole) <= LONGEST_REASON else f"{whole[: LONGEST_REASON - 4]} ..."
         super().__init__(f"{self.subject}: {self.reason}")
 
 

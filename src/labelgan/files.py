@@ -51,7 +51,7 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file; raises DataError naming it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
         raise DataError(path, f"cannot be read as JSON: {error}") from None
 
 

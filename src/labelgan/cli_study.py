@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labelgan.cli_common import Settings, ids, say, slice_size
+from labelgan.cli_common import Pseudonymise, Settings, ids, say, slice_size
 from labelgan.errors import EXIT_DONE, EXIT_PROBLEMS, EXIT_REFUSED, ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def study(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the jobs and an estimate; run nothing.")] = False,
+    pseudonymise: Pseudonymise = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study in OUT; it is what happens anyway.")
     ] = False,
@@ -72,6 +73,7 @@ def study(
     Nothing finished is done again. Exit code 1 when jobs failed, 3 when one was refused for a leak.
     """
     from labelgan import api_study as api
+    from labelgan.data.pseudonyms import using
     from labelgan.progress import Progress
 
     if resume and not out.is_dir():
@@ -101,7 +103,7 @@ def study(
     )
     sources = api.study_sources(data, test=test, synthetic=synthetic, start_from=planned.start_from)
     if dry_run:
-        with Progress("look", "case") as progress:
+        with using(pseudonymise), Progress("look", "case") as progress:
             plan, estimate = api.study_plan(
                 planned, sources, out, workers=workers, device=device, report=progress, tell=say
             )
@@ -110,7 +112,7 @@ def study(
         print_plan(plan, estimate)
         return
     workers_setting = [] if workers is None else [f"workers={workers}"]
-    with Progress("look", "case") as looking, Progress("study", "job") as progress:
+    with using(pseudonymise), Progress("look", "case") as looking, Progress("study", "job") as progress:
         result = api.run_study(
             planned,
             sources,

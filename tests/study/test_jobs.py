@@ -9,13 +9,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from heads import write_case
 
 from labelgan.data.layouts import read_cohort
-from labelgan.errors import DataError, LeakError
+from labelgan.data.pseudonyms import using
+from labelgan.errors import ConfigError, DataError, LeakError
 from labelgan.metrics import score_masks
+from labelgan.study.cohort import facts_of, know_cohort
 from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
 from labelgan.study.ledger import JobFolder, Ledger
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.run import _require_same_names
 from labelgan.study.worker import context_of
 
 
@@ -117,3 +121,49 @@ def test_the_best_share_is_chosen_and_of_equals_the_smallest():
     assert judged(s1=[0.4, 0.4], s2=[0.5, 0.3]) == 1
     # Nothing there and nothing found is a hit.
     assert judged(s1=[None, 0.3], s2=[0.9, 0.3]) == 1
+
+
+@pytest.fixture
+def named(tmp_path) -> tuple[Path, Path]:
+    """A job's folder in a study under pseudonyms, and the scans of DoeJane and RoeRichard."""
+    (tmp_path / "key").write_bytes(bytes(32))
+    for name, number in (("DoeJane", 11), ("RoeRichard", 12)):
+        write_case(tmp_path / "scans" / "Site" / name, number)
+    study = tmp_path / "study"
+    Places(tmp_path / "scans", device="cpu", pseudonymise=tmp_path / "key").write(study)
+    folder = study / "jobs" / "prepare-1"
+    folder.mkdir(parents=True)
+    return folder, tmp_path / "scans"
+
+
+def test_a_job_reads_under_the_pseudonyms_of_its_study(named):
+    folder, _ = named
+    assert Places.of(folder).pseudonymise == folder.parents[2] / "key"
+    run(Given(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
+    manifest = (folder / "store" / "manifest.json").read_text()
+    assert "p-" in manifest
+    assert not any(name in manifest for name in ("DoeJane", "RoeRichard"))
+    with using(folder.parents[2] / "key"):
+        known = know_cohort(named[1], folder / "cohort.json")
+        assert facts_of(known)["name"] == "cohort"
+    assert {case["id"] for case in json.loads(manifest)["cases"]} == set(known.patients)
+    assert not any(name in (folder / "cohort.json").read_text() for name in ("DoeJane", "RoeRichard"))
+
+
+def test_a_job_that_fails_names_no_one(named):
+    folder, scans = named
+    (scans / "Site" / "DoeJane" / "pre" / "T1.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"^p-[0-9a-f]{12}/T1: an empty file") as caught:
+        run(Given(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
+    assert "DoeJane" not in str(caught.value)
+
+
+def test_a_study_goes_on_under_the_names_it_began_with(named):
+    folder, _ = named
+    study = folder.parents[1]
+    _require_same_names(study)  # it has no settings yet, so it was not begun
+    (study / "config.toml").touch()
+    with using(study.parent / "key"):
+        _require_same_names(study)
+    with pytest.raises(ConfigError, match=r"was begun with --pseudonymise .*key; go on in the same way"):
+        _require_same_names(study)

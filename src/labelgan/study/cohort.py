@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelgan.data.case import LESION, Case
 from labelgan.data.layouts import read_cohort, require_unmixed
+from labelgan.data.pseudonyms import keyfile, told_path
 from labelgan.data.reading import voxel_hash
 from labelgan.errors import DataError, LabelganError, LeakError
 from labelgan.files import read_json, sha256_file, write_json_atomic
@@ -142,6 +143,8 @@ def _files(case: Case) -> list[Path]:
 
 
 def _inside(path: Path, root: Path) -> str:
+    if (told := told_path(path)) is not None:
+        return told
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
@@ -192,7 +195,7 @@ def require_one_patient_a_scan(*cohorts: KnownCohort) -> None:
 def facts_of(cohort: KnownCohort) -> dict[str, Any]:
     """What study.json tells of a cohort."""
     return {
-        "name": cohort.root.resolve().name,
+        "name": "cohort" if keyfile() else cohort.root.resolve().name,
         "patients": len(cohort.patients),
         "cases": len(cohort.cases),
         "unlabelled": len(cohort.unlabelled),

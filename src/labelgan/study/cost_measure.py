@@ -310,8 +310,11 @@ def main() -> int:
 
     wall, processor = time.time() - request["began"], time.process_time()
     answer({"device": device.type, "start": [wall, processor]})
-    for line in Measurer(request).lines():
-        answer(line)
+    from labelgan.data.pseudonyms import using
+
+    with using(request.get("pseudonymise")):
+        for line in Measurer(request).lines():
+            answer(line)
     return 0
 
 

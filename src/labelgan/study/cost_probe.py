@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.config_study import StudyConfig
+from labelgan.data.pseudonyms import keyfile
 from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.cost_rates import Rate
 from labelgan.study.cost_work import recipe
@@ -127,6 +128,7 @@ def request_of(
         "members": members,
         "predictions": predictions,
         "device": device,
+        "pseudonymise": None if keyfile() is None else str(keyfile()),
         "budget_s": BUDGET_S,
     }
 

@@ -20,8 +20,9 @@ from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.data.case import LESION, Case, ImageRef
 from labelgan.data.layouts import read_cohort
+from labelgan.data.pseudonyms import masked_error, using
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError
+from labelgan.errors import DataError, LabelganError
 from labelgan.files import read_json, write_json_atomic
 from labelgan.progress import Progress
 from labelgan.study.guard import require_unseen
@@ -50,6 +51,9 @@ class Context(Protocol):
     def folder(self) -> Path: ...
 
 
+_OPTIONAL = ("test", "start_from", "synthetic", "pseudonymise")
+
+
 @dataclass(frozen=True)
 class Places:
     """Where a study's data lies on this machine: no part of what a job makes, so no part of its key.
@@ -60,6 +64,7 @@ class Places:
         start_from: run folder that generators are tuned from.
         synthetic: labelled cohort that stands in for generators.
         device: where jobs compute: auto, cpu, cuda.
+        pseudonymise: key file of the pseudonyms that cases are read under; see `data.pseudonyms`.
     """
 
     data: Path
@@ -67,10 +72,11 @@ class Places:
     start_from: Path | None = None
     synthetic: Path | None = None
     device: str = "auto"
+    pseudonymise: Path | None = None
 
     def write(self, study: Path) -> None:
         """Writes them beside the jobs."""
-        folders = {name: getattr(self, name) for name in ("data", "test", "start_from", "synthetic")}
+        folders = {name: getattr(self, name) for name in ("data", *_OPTIONAL)}
         texts = {name: None if path is None else str(path.resolve()) for name, path in folders.items()}
         write_json_atomic(study / PLACES, {**texts, "device": self.device})
 
@@ -78,7 +84,7 @@ class Places:
     def of(cls, job: Path) -> Places:
         """Reads those of the study that a job's folder (STUDY/jobs/KEY) belongs to."""
         content = read_json(job.parents[1] / PLACES)
-        paths = {name: content[name] for name in ("test", "start_from", "synthetic")}
+        paths = {name: content.get(name) for name in _OPTIONAL}
         given = {name: None if path is None else Path(path) for name, path in paths.items()}
         return cls(data=Path(content["data"]), device=content["device"], **given)
 
@@ -89,7 +95,12 @@ class Places:
 
 def run(context: Context) -> dict[str, Any]:
     """Does a job of any kind and gives its result."""
-    return RUNNERS[context.kind](context, Places.of(context.folder))
+    places = Places.of(context.folder)
+    with using(places.pseudonymise):
+        try:
+            return RUNNERS[context.kind](context, places)
+        except LabelganError as error:
+            raise masked_error(error) from None
 
 
 def prepare(context: Context, places: Places) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.config_study import StudyConfig
+from labelgan.data.pseudonyms import keyfile
 from labelgan.files import write_json_atomic, write_text_atomic
 from labelgan.metrics import METRICS
 from labelgan.provenance import provenance
@@ -117,6 +118,8 @@ def _audits(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
 
 def _command() -> str:
     program, *arguments = sys.argv
+    if keyfile() is not None:
+        return ""  # it holds the names of folders
     if Path(program).name not in ("labelgan", "__main__.py"):
         return ""
     return shlex.join(["labelgan", *arguments])

@@ -11,12 +11,13 @@ from typing import Any
 from labelgan.config_engine import EngineConfig
 from labelgan.config_study import StudyConfig
 from labelgan.data.curation import BESIDE_SAMPLES, read_curation
+from labelgan.data.pseudonyms import keyfile, using
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import lock_folder, read_json, sha256_file, write_json_atomic
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, know_cohort, require_one_patient_a_scan
 from labelgan.study.engines import Engine, make_engine
-from labelgan.study.jobs import Places
+from labelgan.study.jobs import PLACES, Places
 from labelgan.study.ledger import Ledger
 from labelgan.study.plan import ExternalSamples, Plan, plan_study
 from labelgan.study.results import (
@@ -130,11 +131,12 @@ def run_study(
         KeyboardInterrupt: interrupted; everything finished stays done.
     """
     _require_study_folder(out)
+    _require_same_names(out)
     with lock_folder(out):
         cohort, test = look(sources, out, look_report)
         plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
         write_if_new(out / CONFIG, config.to_toml())
-        Places(sources.data, sources.test, sources.start_from, sources.synthetic, device).write(out)
+        Places(sources.data, sources.test, sources.start_from, sources.synthetic, device, keyfile()).write(out)
         ledger = Ledger(out)
         made = make_engine(engine, ledger, engine_config) if isinstance(engine, str) else engine(ledger)
         with made as running:
@@ -202,11 +204,12 @@ def again(out: Path) -> Path:
         content = read_json(out / "places.json")
         given = {key: Path(content[key]) for key in ("test", "start_from", "synthetic") if content.get(key)}
         sources = StudySources(Path(content["data"]), **given)
-        cohort, test = look(sources, out)
-        plan = make_plan(config, sources, cohort, test)
+        with using(content.get("pseudonymise")):
+            cohort, test = look(sources, out)
+            plan = make_plan(config, sources, cohort, test)
+            return write_report(out, plan, Ledger(out), cohort, test)
     except (ConfigError, DataError, KeyError):
         return write_report(out)
-    return write_report(out, plan, Ledger(out), cohort, test)
 
 
 def _require_study_folder(out: Path) -> None:
@@ -216,6 +219,16 @@ def _require_study_folder(out: Path) -> None:
         ours = {".lock", "jobs", "cohort.json", "test-cohort.json", "places.json"}
         if any(path.name not in ours for path in out.iterdir()):
             raise DataError(out, "is not empty and holds no study; name another folder")
+
+
+def _require_same_names(out: Path) -> None:
+    """A study goes on under the names that it began with: real ones would stand beside pseudonyms."""
+    if not (out / PLACES).is_file() or not (out / CONFIG).is_file():
+        return
+    before, now = read_json(out / PLACES).get("pseudonymise"), keyfile()
+    if before != (None if now is None else str(now)):
+        how = "without --pseudonymise" if before is None else f"with --pseudonymise {before}"
+        raise ConfigError(out, f"was begun {how}; go on in the same way")
 
 
 def gpus_of_a_job(device: str) -> int:

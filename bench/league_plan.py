@@ -84,7 +84,7 @@ ROWS: dict[str, Row] = {
     "uned2019": Row("wgan-gp", "nothing: the report's settings, its network cut to the slice's grid", "uned2019"),
     "r3gan": Row("r3gan", "width, patch, rates, β2 and lazy penalty (preset laptop)"),
     "refiner": Row(
-        "refiner", "on other draws of the development patients: docs/results/league-notes.md", real_anatomy=True
+        "refiner", "nearly all, by the development patients left over from these draws (below)", real_anatomy=True
     ),
     "refiner-phantoms": Row(
         "refiner",

@@ -65,7 +65,7 @@ def tiny_settings(*more: str) -> list[str]:
         (["prepare", "a", "b", "--set", "evry=2"], "--set evry=2: unknown setting 'evry'"),
         (["train", "a", "--out", "b", "--set", "train.stepz=2"], "--set train.stepz=2: unknown setting 'train.stepz'"),
         (["train", "a", "--out", "b", "--set", "train.steps=x"], "--set: setting 'train.steps'"),
-        (["train", "a", "--out", "b", "--model", "vae"], "--model vae: unknown model; one of auto, r3gan, refiner, gan"),
+        (["train", "a", "--out", "b", "--model", "vae"], "--model vae: unknown model; one of auto, r3gan, refiner"),
         (["train", "a", "--out", "b", "--preset", "huge"], "--preset huge: unknown preset"),
         (["train", "a", "--out", "b", "--start-from", "/no/run"], "/no/run: is not a run folder"),
         (["sample", "a", "--out", "b", "--format", "dicom"], "--format dicom: unknown format; one of wmh, bids"),

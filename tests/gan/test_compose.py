@@ -53,7 +53,7 @@ def test_a_lesion_keeps_its_contrast_on_a_brighter_anatomy():
         )
         around = item.brain_HW & ~dilated(item.lesion_HW, 5)
         rise = (
-            item.image_CHW[:, np.asarray(ndimage.binary_erosion(item.lesion_HW))].mean()
+            item.image_CHW[:, np.asarray(ndimage.binary_erosion(item.lesion_HW), bool)].mean()
             - item.image_CHW[:, around].mean()
         )
         assert rise == pytest.approx(2, abs=0.4)

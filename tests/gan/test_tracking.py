@@ -90,9 +90,12 @@ def test_a_recorder_tells_the_tracker_settings_and_means(tmp_path, server):
 
 
 def test_a_resumed_training_goes_on_in_its_run(tmp_path, server):
-    open_tracker("mlflow", tmp_path, {"a": 1}).close(complete=False)
+    tracker = open_tracker("mlflow", tmp_path, {"a": 1})
+    assert tracker is not None
+    tracker.close(complete=False)
     assert server.runs["r0"]["status"] == "KILLED"
     tracker = open_tracker("mlflow", tmp_path, {"a": 1})
+    assert tracker is not None
     assert server.runs["r0"]["status"] == "RUNNING"
     tracker.figures({"r1": 2.0}, 3)
     tracker.close(complete=True)

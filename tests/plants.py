@@ -68,7 +68,10 @@ def shifted(images_NCHW: np.ndarray) -> np.ndarray:
     generator = generator_for(0, "plants", "shift")
     moves = generator.uniform(-3, 3, (len(images_NCHW), 2))
     return np.stack(
-        [shift(image, (0, *move), order=1, mode="nearest") for image, move in zip(images_NCHW, moves, strict=True)]
+        [
+            shift(image.astype(np.float32), (0, *move), order=1, mode="nearest")
+            for image, move in zip(images_NCHW, moves, strict=True)
+        ]
     )
 
 

@@ -445,7 +445,8 @@ KILLED_STEPS = 40
 def command(store: SliceStore, out: Path, *more: str, steps: int = KILLED_STEPS) -> list[str]:
     changes = [*SETTINGS, f"train.steps={steps}", "train.checkpoint_every=1", "train.sample_every=20"]
     settings = [part for setting in changes for part in ("--set", setting)]
-    return [sys.executable, "-m", "labelgan", "train", str(store.path), "--out", str(out), *settings, *more]
+    train = [sys.executable, "-m", "labelgan", "train", str(store.path), "--out", str(out), "--model", "r3gan"]
+    return [*train, *settings, *more]
 
 
 @pytest.fixture(scope="module")

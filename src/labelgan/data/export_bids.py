@@ -122,4 +122,4 @@ class BidsWriter:
             write_bytes(folder / "README", f"{_WORDS[self.facts.origin]}\nMasks: {_MASK}.\n".encode())
         write_table(self.root / "participants.tsv", list(self.people.values()))
         write_json(self.root / "participants.json", _COLUMNS)
-        write_bytes(self.root / ".bidsignore", b"manifest.json\ncard.md\n")
+        write_bytes(self.root / ".bidsignore", b"manifest.json\ncard.md\ncuration.json\nblind_tests.json\n")

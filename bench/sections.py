@@ -1,0 +1,33 @@
+"""Sections of a document that commands write, each its own: text between two marks is replaced, all else is kept."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from labelgan.files import write_text_atomic
+
+TITLES = {
+    "reliability.md": "# Reliability\n\nWhat was broken on purpose, and what came of it. Each section is written by the "
+    "command that it names.\n",
+    "speed.md": "# Speed and memory\n\nEach section is written by the command that it names.\n",
+}
+
+
+def write_section(doc: Path, name: str, text: str) -> None:
+    """Puts ``text`` between the marks of ``name``, after all other sections where there are none yet.
+
+    Args:
+        doc: Markdown file; begun with its line of ``TITLES`` where it is missing.
+        name: of the section, in lower case with hyphens.
+        text: Markdown, its heading included.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    page = doc.read_text(encoding="utf-8") if doc.exists() else TITLES[doc.name]
+    section = f"{begin}\n{text.strip()}\n{end}"
+    between = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if between.search(page):
+        page = between.sub(lambda _: section, page, count=1)
+    else:
+        page = f"{page.rstrip()}\n\n{section}\n"
+    write_text_atomic(doc, page)

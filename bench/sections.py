@@ -8,9 +8,8 @@ from pathlib import Path
 from labelgan.files import write_text_atomic
 
 TITLES = {
-    "reliability.md": "# Reliability\n\nWhat was broken on purpose, and what came of it. Each section is written by the "
-    "command that it names.\n",
-    "speed.md": "# Speed and memory\n\nEach section is written by the command that it names.\n",
+    "reliability.md": "# Reliability\n\nWhat was broken on purpose, and what came of it. Each command writes its section.\n",
+    "speed.md": "# Speed and memory\n\nEach command writes its section.\n",
 }
 
 
@@ -26,8 +25,6 @@ def write_section(doc: Path, name: str, text: str) -> None:
     page = doc.read_text(encoding="utf-8") if doc.exists() else TITLES[doc.name]
     section = f"{begin}\n{text.strip()}\n{end}"
     between = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    if between.search(page):
-        page = between.sub(lambda _: section, page, count=1)
-    else:
+    if not between.search(page):
         page = f"{page.rstrip()}\n\n{section}\n"
-    write_text_atomic(doc, page)
+    write_text_atomic(doc, between.sub(lambda _: section, page, count=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 from labelgan.files import write_text_atomic
 
 TITLES = {
-    "reliability.md": "# Reliability\n\nWhat was broken on purpose, and what came of it. Each command writes its section.\n",
+    "reliability.md": "# Reliability\n\nWhat was broken, and what came of it. Each command writes its section.\n",
     "speed.md": "# Speed and memory\n\nEach command writes its section.\n",
 }
 

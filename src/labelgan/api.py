@@ -167,7 +167,7 @@ def train(
     all_settings = [*settings, *(f"{key}={value}" for key, value in named.items() if value is not None)]
     going_on = out if resume and (out / "config.toml").is_file() else None
     config = training_config(model=model, preset=preset, settings=all_settings, resume_from=going_on, start_from=parent)
-    if going_on and not exclude and (out / "manifest.json").is_file():
+    if resume and not exclude and (out / "manifest.json").is_file():
         exclude = RunFolder(out).read_manifest().get("excluded", [])
     store = _open_store(Path(store_or_data), out, resume, prepare_report)
     return train_generator(
@@ -184,7 +184,7 @@ def _open_store(source: Path, out: Path, resume: bool, report: Report | None) ->
         return SliceStore.open(source)
     if resume and (out / "store" / "images.npy").is_file():
         return SliceStore.open(out / "store")
-    if out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
+    if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
     return prepare(source, out / "store", report=report)
 

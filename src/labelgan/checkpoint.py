@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelgan.errors import CheckpointError, DataError
-from labelgan.files import fsync_folder, read_json, sha256_file, write_bytes_atomic, write_json_atomic
+from labelgan.files import fsync_folder, make_folder, read_json, sha256_file, write_bytes_atomic, write_json_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ def save_checkpoint(
     root: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
 ) -> Path:
     """Writes ``root/step-NNNNNNNN`` whole (write, fsync, rename), then drops all but the last ``keep``."""
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     final, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

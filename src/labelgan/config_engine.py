@@ -22,6 +22,16 @@ class EngineConfig(Config):
     grace_s: float = Field(
         default=60.0, ge=0, description="how long an interrupted job may take to save its state, seconds"
     )
+    silence_s: float | None = Field(
+        default=1800.0,
+        gt=0,
+        description="local: a worker that gives no sign of life for so long, seconds, is ended; None: never",
+    )
+    job_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="local: how long an attempt at a job may take; it then saves its state and is tried again",
+    )
     address: str | None = Field(
         default=None, description="ray: HOST:PORT of a running cluster, or auto; None: one is started on this machine"
     )

@@ -6,11 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from labelgan.errors import DataError
+
+MANY = 64
+_TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")  # of `write_bytes_atomic`
 
 
 def fsync_folder(folder: Path) -> None:
@@ -22,12 +27,42 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_tree(folder: Path) -> None:
+    """Makes everything in a folder survive a power cut: bytes of files, then the names in each folder."""
+    found = list(os.walk(folder))
+    if sum(len(names) for _, _, names in found) > MANY:
+        os.sync()  # one by one, files that are not on the disk yet take ten times as long
+    for place, _, names in found:
+        for name in names:
+            fsync_folder(Path(place, name))  # a file's bytes are synced in the same way
+        fsync_folder(Path(place))
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, whose names survive a power cut."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(missing):
+        fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Context that names ``path`` in operating system errors that name no file, such as a full disk's."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Writes a file through a temporary one: write, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        with naming(path), temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -61,15 +96,77 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def is_half_written(path: Path) -> bool:
+    """Whether a path is what a process that was killed leaves of a file that was to be written atomically."""
+    return _TEMPORARY.match(path.name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Throws away what killed processes left half-written in a folder; its caller keeps others out of it."""
+    for path in filter(is_half_written, folder.glob(".*.tmp")):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a folder; raises DataError when one is in it. The lock dies with the process."""
+    """Keeps a second process out of a folder; raises DataError when one is in it. The lock dies with the process.
+
+    What a killed process left half-written in the folder is thrown away.
+    """
+    make_folder(folder)
+    with _lock(folder / ".lock", folder):
+        sweep(folder)
+        yield
+
+
+@contextlib.contextmanager
+def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
+    """Gives an empty folder that takes the place of ``out``, whole and safe on disk, when the context is left.
+
+    On an error nothing is left of the new folder; what a killed process left of one is thrown away.
+
+    Args:
+        out: absent, or an empty folder.
+        replace: it may be full too; what is in it goes when the new one takes its place, not before.
+
+    Raises:
+        DataError: another process is making the same folder, or ``out`` is not empty at the end.
+    """
+    make_folder(out.parent)
+    building, replaced, lock = (out.with_name(f".{out.name}.{part}") for part in ("partial", "replaced", "lock"))
+    with _lock(lock, out):
+        try:
+            if replaced.exists() and not out.exists():
+                replaced.rename(out)  # a process was killed between the two renames below
+            for path in (building, replaced):
+                shutil.rmtree(path, ignore_errors=True)
+            building.mkdir()
+            with naming(out):
+                yield building
+                fsync_tree(building)
+            if out.is_dir() and any(out.iterdir()):
+                if not replace:
+                    raise DataError(out, "was filled by somebody else meanwhile; name another folder")
+                out.rename(replaced)
+            building.replace(out)
+            fsync_folder(out.parent)
+        finally:
+            for path in (building, replaced):
+                shutil.rmtree(path, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, subject: Path) -> Iterator[None]:
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(folder, "another process is at work in this folder") from None
-        yield
+    while True:
+        with path.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(subject, "another process is at work in this folder") from None
+            # Whoever held it may have taken the file away between the two lines above.
+            if path.exists() and path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                yield
+                return

@@ -7,7 +7,6 @@ slices, two sources never share an id by accident, and a mixed folder says of ev
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from labelgan.data.export_splits import ScannedCase, SyntheticGroup, make_folds,
 from labelgan.data.layouts import MIXED_COHORT
 from labelgan.data.layouts_common import unique_ids
 from labelgan.errors import ConfigError, DataError
-from labelgan.files import fsync_folder, write_json_atomic, write_text_atomic
+from labelgan.files import new_folder, write_json_atomic, write_text_atomic
 from labelgan.provenance import provenance
 
 REAL_COHORT = "real-cohort"
@@ -94,20 +93,12 @@ def export_sources(
             made.extend(make_folds(mix.scanned, groups, folds, seed))
         return made
 
-    temporary = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with new_folder(out) as temporary:
         write_cases(format, mix.volumes(), temporary, facts, make)
         manifest = mix.manifest(FORMATS[format].layout)
         write_json_atomic(temporary / "manifest.json", manifest)
         if manifest["kind"] not in (MIXED_COHORT, REAL_COHORT):
             write_text_atomic(temporary / CARD, cohort_card(manifest))
-        fsync_folder(temporary)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     validated = {identifier for fold in made for identifier in fold.validation}
     idle = dict.fromkeys(case.patient for case in mix.scanned if case.id not in validated) if made else {}
     synthetic = sum(len(source.cases) for source in sources if source.synthetic)

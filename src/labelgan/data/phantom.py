@@ -20,7 +20,7 @@ from labelgan.data.phantom_lesions import Pathology, draw_load_ml, plant_patholo
 from labelgan.data.phantom_render import Head, Pose, render_head
 from labelgan.data.phantom_scanner import SCANNERS, Scanner, acquire, grid_affine
 from labelgan.errors import ConfigError, DataError
-from labelgan.files import write_bytes_atomic, write_json_atomic
+from labelgan.files import make_folder, write_bytes_atomic, write_json_atomic
 from labelgan.rng import generator_for
 
 # An expert outlines what is visibly bright, which includes voxels that are ill in part.
@@ -223,7 +223,7 @@ def _make_room(out: Path, force: bool) -> None:
             if (out / site).is_dir() and not (out / site).is_symlink():
                 shutil.rmtree(out / site)
         (out / "manifest.json").unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
 
 
 def _write_patient(folder: Path, patient: PhantomPatient) -> None:

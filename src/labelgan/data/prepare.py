@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +15,7 @@ from labelgan.data.case import LESION, OTHER_PATHOLOGY, Cohort
 from labelgan.data.preprocess import PreparedCase, prepare_case
 from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.errors import ConfigError, DataError, LabelganError
-from labelgan.files import fsync_folder, read_json, write_json_atomic, write_text_atomic
+from labelgan.files import new_folder, read_json, write_json_atomic, write_text_atomic
 
 Progress = Callable[[int, int, str], None]
 
@@ -75,7 +74,7 @@ def prepare_store(
         progress: called as (cases done, cases, case id) before each case and once at the end.
 
     Raises:
-        DataError: the cohort cannot be read; the message names the file.
+        DataError: the cohort cannot be read; the message names the file. Or another process makes the same store.
         ConfigError: ``out`` is in the way, or ``exclude`` names nobody.
         LeakError: the cohort is an export of scans and synthetic slices together.
     """
@@ -87,24 +86,9 @@ def prepare_store(
     cohort = read_cohort(data)
     require_unmixed(data)
     require_known(exclude, ((case.id, case.patient) for case in cohort.cases), data)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = out.with_name(f".{out.name}.{os.getpid()}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
+    with new_folder(out, replace=force) as building:
         _write_store(cohort, building, config, exclude, progress)
-        fsync_folder(building)
         _require_free(out, force)
-        if out.exists():
-            replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
-            out.replace(replaced)
-            building.replace(out)
-            shutil.rmtree(replaced)
-        else:
-            building.replace(out)
-        fsync_folder(out.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return SliceStore.open(out)
 
 

@@ -7,7 +7,6 @@ many slices it is given at once.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from labelgan.data.export import EXPORTERS, CohortFacts, LabelledSlice, export_c
 from labelgan.data.preprocess import from_unit, to_unit
 from labelgan.device import choose_device
 from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
-from labelgan.files import read_json, sha256_file, write_text_atomic
+from labelgan.files import new_folder, read_json, sha256_file, write_text_atomic
 from labelgan.gan.compose import Wish
 from labelgan.gan.content import Content
 from labelgan.gan.inputs import make_inputs
@@ -258,9 +257,7 @@ def sample_cohort(
 
     manifest = generator.manifest
     facts = CohortFacts(generator.channels, generator.size, tuple(manifest["spacing_mm"]))
-    temporary = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with new_folder(out) as temporary:
         export_cohort(
             format,
             slices(),
@@ -282,11 +279,6 @@ def sample_cohort(
             },
         )
         write_text_atomic(temporary / CARD, cohort_card(read_json(temporary / "manifest.json")))
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 

@@ -240,12 +240,14 @@ class _Loop:
             raise CheckpointError(run.path, "has no checkpoint yet; name the run it starts from again (--start-from)")
         for stale in run.checkpoints.glob(".*.tmp"):
             shutil.rmtree(stale)
-        write_text_atomic(run.config, config.to_toml())
         step = 0 if checkpoint is None else checkpoint.step
-        if step == config.train.steps and run.generator.is_file() and run.read_manifest()["status"] == "complete":
-            return None
-        write_manifest(run, "training", **self.facts)
-        return step
+        # The card is written last: while it is missing, the run has not ended.
+        done = step == config.train.steps and run.card.is_file() and manifest.get("status") == "complete"
+        if not done:
+            run.card.unlink(missing_ok=True)
+            write_manifest(run, "training", **self.facts)  # before the settings, because it tells who is left out
+        write_text_atomic(run.config, config.to_toml())
+        return None if done else step
 
     def _require_same_run(self, manifest: dict[str, Any], config: GanConfig) -> None:
         """Refuses to go on with other data or settings; what does not change weights may change."""

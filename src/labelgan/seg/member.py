@@ -26,7 +26,7 @@ from labelgan.config_seg import SegConfig, SegTrainConfig
 from labelgan.data.case import LESION
 from labelgan.device import autocast
 from labelgan.errors import ConfigError, TrainingError
-from labelgan.files import write_text_atomic
+from labelgan.files import sweep, write_text_atomic
 from labelgan.interrupts import Interrupts
 from labelgan.parallel import Team
 from labelgan.parallel_norm import join_norms
@@ -77,6 +77,7 @@ class Member:
         """
         checkpoint = load_latest(self.folder.checkpoints)
         if self.team.is_first:
+            sweep(self.folder.path)
             for stale in self.folder.checkpoints.glob(".*.tmp"):
                 shutil.rmtree(stale)
         if checkpoint is None:

@@ -14,7 +14,7 @@ from labelgan.checkpoint import require_same_settings
 from labelgan.config_seg import SegConfig
 from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
-from labelgan.files import lock_folder, sha256_file, write_text_atomic
+from labelgan.files import lock_folder, make_folder, sha256_file, write_text_atomic
 from labelgan.interrupts import Interrupts
 from labelgan.parallel import Team
 from labelgan.parallel_launch import gathered
@@ -188,7 +188,7 @@ class _Loop:
         in_all = self.steps * settings.members
         for number in range(settings.members):
             place = self.folder.member(number)
-            place.path.mkdir(parents=True, exist_ok=True)
+            make_folder(place.path)
             member = self._member(number)
 
             def tell(step: int, text: str, number: int = number) -> None:
@@ -249,11 +249,11 @@ class _Loop:
 
     def _begin(self) -> None:
         """Writes config and manifest; a folder that is gone on with must be of this training."""
-        if self.folder.manifest.is_file():
+        if self.folder.manifest.is_file() and self.folder.config.is_file():
             self._require_same(self.folder.read_manifest(), self.folder.read_config())
+        write_manifest(self.folder, "training", **self.facts)  # first, because it tells who is held out
         write_text_atomic(self.folder.config, self.config.to_toml())
         write_text_atomic(self.folder.prepare, self.store.config.to_toml())
-        write_manifest(self.folder, "training", **self.facts)
 
     def _require_same(self, manifest: dict[str, Any], config: SegConfig) -> None:
         """Refuses to go on with other data or settings; what does not change weights may change."""

@@ -54,13 +54,18 @@ def how_it_ended(code: int) -> str:
 
 @dataclass(eq=False)
 class _Worker:
-    """A process that `labelgan.study.worker.serve` runs in; ``key`` is the job that it is at, if any."""
+    """A process that `labelgan.study.worker.serve` runs in.
+
+    ``key`` is the job that it is at, if any, since ``began``; it was ``heard`` last then, both monotonic seconds.
+    """
 
     process: subprocess.Popen[bytes]
     commands: int
     replies: int
     devices: tuple[str, ...]
     key: str | None = None
+    began: float = 0.0
+    heard: float = 0.0
     unread: bytes = field(default=b"")
 
     @classmethod
@@ -86,16 +91,18 @@ class _Worker:
 
     def give(self, key: str, folder: Path) -> None:
         self.key = key
+        self.began = self.heard = time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # it is dead, which the next wait finds out
             os.write(self.commands, json.dumps(str(folder)).encode() + b"\n")
 
     def read(self) -> list[dict[str, str | None]] | None:
-        """Gives the replies that are there, or None at the end of the pipe."""
+        """Gives the replies that are there, signs of life left out, or None at the end of the pipe."""
         block = os.read(self.replies, 65536)
         if not block:
             return None
+        self.heard = time.monotonic()
         *lines, self.unread = (self.unread + block).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [reply for line in lines if (reply := json.loads(line))]
 
     def dismiss(self) -> None:
         """Tells it to end: at once when it has nothing to do, else after its job has saved its state."""
@@ -123,8 +130,8 @@ class LocalEngine(EngineBase):
     that see none. A worker that died is replaced.
 
     Args:
-        config: ``workers``, ``threads``, ``gpus`` and ``grace_s`` are read. With several workers each has one thread
-            unless ``threads`` says otherwise.
+        config: ``workers``, ``threads``, ``gpus``, ``grace_s``, ``silence_s`` and ``job_minutes`` are read. With
+            several workers each has one thread unless ``threads`` says otherwise.
     """
 
     def __init__(self, config: EngineConfig | None = None) -> None:
@@ -185,6 +192,7 @@ class LocalEngine(EngineBase):
             for worker in list(self._workers):
                 if worker.process.poll() is not None:
                     ended += self._hear(worker)
+            ended += [end for worker in self._busy() if (end := self._give_up(worker)) is not None]
             if ended:
                 return ended
 
@@ -201,6 +209,18 @@ class LocalEngine(EngineBase):
         key = worker.key
         code = self._remove(worker, _LEAVE_S)
         return [Ended(key, how_it_ended(code))] if key is not None else []
+
+    def _give_up(self, worker: _Worker) -> Ended | None:
+        """Ends a worker that is silent, or at its job, for too long; gives its job as lost."""
+        key, now = worker.key, time.monotonic()
+        silence_s, job_minutes = self.config.silence_s, self.config.job_minutes
+        if key is not None and silence_s is not None and now - worker.heard > silence_s:
+            self._remove(worker, 0.0)
+            return Ended(key, f"its worker gave no sign of life for {silence_s:g} s: it was stopped, or hung")
+        if key is not None and job_minutes is not None and now - worker.began > 60 * job_minutes:
+            self._remove(worker, self.config.grace_s)
+            return Ended(key, f"took longer than the engine's job_minutes, {job_minutes:g}")
+        return None
 
     def _readable(self, worker: _Worker) -> bool:
         return any(selected.data is worker for selected, _ in self._selector.select(0))

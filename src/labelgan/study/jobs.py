@@ -23,7 +23,7 @@ from labelgan.data.layouts import read_cohort
 from labelgan.data.pseudonyms import masked_error, using
 from labelgan.data.store import SliceStore
 from labelgan.errors import DataError, LabelganError
-from labelgan.files import read_json, write_json_atomic
+from labelgan.files import read_json, sha256_file, write_json_atomic
 from labelgan.progress import Progress
 from labelgan.study.guard import require_unseen
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
@@ -34,6 +34,7 @@ Training = TypeVar("Training", GanConfig, SegConfig)
 STORE, RUN, COHORT, SEGMENTER, PREDICTIONS = "store", "run", "cohort", "segmenter", "predictions"
 AUDIT_FOLDER = "audit"
 RESULT = "result.nii.gz"
+TRAINED = "trained.json"
 
 
 class Context(Protocol):
@@ -120,23 +121,26 @@ def train_generator(context: Context, places: Places) -> dict[str, Any]:
     store = SliceStore.open(context.inputs["store"] / STORE)
     config = _here(GanConfig.build(context.params["config"]), places)
     parent = places.start_from if context.params["start_from"] is not None else None
-    with Progress("train", "step") as progress:
-        result = train_generator(
-            store,
-            context.folder / RUN,
-            config,
-            exclude=_all_but(store, context.params["train"]),
-            resume=True,
-            start_from=parent,
-            report=progress,
-        )
-    _drop_checkpoints(context.folder)
-    return {
-        "steps": result.steps,
-        "diversity": _number(result.diversity),
-        "lesion_rate": _number(result.lesion_rate),
-        "collapsed": result.collapsed,
-    }
+
+    def train() -> dict[str, Any]:
+        with Progress("train", "step") as progress:
+            result = train_generator(
+                store,
+                context.folder / RUN,
+                config,
+                exclude=_all_but(store, context.params["train"]),
+                resume=True,
+                start_from=parent,
+                report=progress,
+            )
+        return {
+            "steps": result.steps,
+            "diversity": _number(result.diversity),
+            "lesion_rate": _number(result.lesion_rate),
+            "collapsed": result.collapsed,
+        }
+
+    return _trained(context.folder, train)
 
 
 def sample(context: Context, places: Places) -> dict[str, Any]:
@@ -198,18 +202,22 @@ def train_member(context: Context, places: Places) -> dict[str, Any]:
     synthetic = context.inputs["samples"] / COHORT if "samples" in context.inputs else None
     if "external" in context.params:
         synthetic = places.synthetic
-    with Progress("train", "step") as progress:
-        result = train_segmenter(
-            store,
-            context.folder / SEGMENTER,
-            config,
-            synthetic=synthetic,
-            exclude=_all_but(store, context.params["train"]),
-            resume=True,
-            report=progress,
-        )
-    _drop_checkpoints(context.folder)
-    return {"steps": result.steps, "loss": _number(result.losses[0]), "synthetic_share": config.train.synthetic_share}
+
+    def train() -> dict[str, Any]:
+        with Progress("train", "step") as progress:
+            result = train_segmenter(
+                store,
+                context.folder / SEGMENTER,
+                config,
+                synthetic=synthetic,
+                exclude=_all_but(store, context.params["train"]),
+                resume=True,
+                report=progress,
+            )
+        share = config.train.synthetic_share
+        return {"steps": result.steps, "loss": _number(result.losses[0]), "synthetic_share": share}
+
+    return _trained(context.folder, train)
 
 
 def predict(context: Context, places: Places) -> dict[str, Any]:
@@ -304,10 +312,26 @@ def _here(config: Training, places: Places) -> Training:
     return config.with_settings([f"train.device={places.device}"])
 
 
-def _drop_checkpoints(folder: Path) -> None:
-    """A finished training keeps its weights; what it would have resumed from is many times their size."""
-    for checkpoints in folder.rglob("checkpoints"):
+def _trained(folder: Path, train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Trains in a job's folder and gives the result; drops what it would have resumed from, many times the weights.
+
+    A kill between the end of the training and the job's done.json costs nothing: what came of it is written down, with
+    the hashes of the weights, before the checkpoints go.
+    """
+    place = folder / TRAINED
+    kept = read_json(place) if place.is_file() else {}
+    if not kept or kept["sha256"] != _hashes(folder):
+        kept = {"result": train(), "sha256": _hashes(folder)}
+        write_json_atomic(place, kept)
+    for checkpoints in list(folder.rglob("checkpoints")):
         shutil.rmtree(checkpoints)
+    return kept["result"]
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the weights in a folder, those of checkpoints left out."""
+    weights = [path for path in sorted(folder.rglob("*.safetensors")) if "checkpoints" not in path.parts]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in weights}
 
 
 def _number(value: float) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labelgan.errors import ConfigError, DataError
-from labelgan.files import lock_folder, read_json, write_json_atomic
+from labelgan.files import fsync_folder, lock_folder, make_folder, read_json, sweep, write_json_atomic
 
 State = Literal["new", "open", "done", "failed", "damaged"]
 
@@ -83,6 +83,7 @@ def job_lock(folder: Path) -> Iterator[None]:
     The lock lies in a folder of its own, because a training inside locks the folder that it works in.
     """
     with lock_folder(folder / ".job"):
+        sweep(folder)
         yield
 
 
@@ -157,6 +158,7 @@ class JobFolder:
         named = {name: job[name] for name in ("key", "kind", "label")}
         done = {**named, "seconds": seconds, "result": dict(result), "made_with": dict(made_with)}
         write_json_atomic(self.path / "done.json", done)
+        fsync_folder(self.path.parent)  # a power cut would take the folder with all that is in it
         (self.path / "failed.json").unlink(missing_ok=True)
 
     def write_failed(self, reason: str, exit_code: int = 1) -> None:
@@ -218,8 +220,9 @@ class Ledger:
         Everything else in the folder stays, so that a training inside goes on.
         """
         at = self.at(job)
+        make_folder(self.jobs)
         try:
-            at.path.mkdir(parents=True)
+            at.path.mkdir()
             known = False
         except FileExistsError:
             known = True

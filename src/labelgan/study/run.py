@@ -13,7 +13,7 @@ from labelgan.config_study import StudyConfig
 from labelgan.data.curation import BESIDE_SAMPLES, read_curation
 from labelgan.data.pseudonyms import keyfile, using
 from labelgan.errors import ConfigError, DataError
-from labelgan.files import lock_folder, read_json, sha256_file, write_json_atomic
+from labelgan.files import is_half_written, lock_folder, read_json, sha256_file, write_json_atomic
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, know_cohort, require_one_patient_a_scan
 from labelgan.study.engines import Engine, make_engine
@@ -135,8 +135,8 @@ def run_study(
     with lock_folder(out):
         cohort, test = look(sources, out, look_report)
         plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
-        write_if_new(out / CONFIG, config.to_toml())
         Places(sources.data, sources.test, sources.start_from, sources.synthetic, device, keyfile()).write(out)
+        write_if_new(out / CONFIG, config.to_toml())
         ledger = Ledger(out)
         made = make_engine(engine, ledger, engine_config) if isinstance(engine, str) else engine(ledger)
         with made as running:
@@ -159,21 +159,21 @@ def conclude(
     The verdict and the page are left as they are where the scores and all else that they show have not changed.
     """
     scores = scores_csv(plan, ledger)
-    new = write_if_new(out / SCORES, scores)
     facts = study_json(plan, ledger, config, cohort, test, [failure.record() for failure in failed])
     before = read_json(out / STUDY) if (out / STUDY).is_file() else {}
     if not facts["command"]:
         facts["command"] = before.get("command", "")
-    if scores.count("\n") < 2:  # nothing but the header
-        write_json_atomic(out / STUDY, facts)
-        return {}
     same = {key: value for key, value in facts.items() if key not in ("made_with", "command")}
-    made = (out / VERDICT).is_file() and (out / REPORT).is_file()
-    if made and not new and {key: before.get(key) for key in same} == same:
+    made = (out / VERDICT).is_file() and (out / REPORT).is_file() and (out / SCORES).is_file()
+    if made and (out / SCORES).read_bytes() == scores.encode() and {key: before.get(key) for key in same} == same:
         return read_json(out / VERDICT)
+    # The page is made last. While it is missing, what lies beside it is not taken for what the scores came to.
+    (out / REPORT).unlink(missing_ok=True)
+    write_if_new(out / SCORES, scores)
+    verdict = write_verdict(out, config.seed) if scores.count("\n") > 1 else {}  # else nothing but the header
     write_json_atomic(out / STUDY, facts)
-    verdict = write_verdict(out, config.seed)
-    write_report(out, plan, ledger, cohort, test)
+    if verdict:
+        write_report(out, plan, ledger, cohort, test)
     return verdict
 
 
@@ -217,7 +217,7 @@ def _require_study_folder(out: Path) -> None:
         raise DataError(out, "is a file; name a folder")
     if out.is_dir() and not (out / CONFIG).is_file():
         ours = {".lock", "jobs", "cohort.json", "test-cohort.json", "places.json"}
-        if any(path.name not in ours for path in out.iterdir()):
+        if any(path.name not in ours and not is_half_written(path) for path in out.iterdir()):
             raise DataError(out, "is not empty and holds no study; name another folder")
 
 

@@ -27,6 +27,7 @@ from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USA
 from labelgan.provenance import provenance
 from labelgan.study.ledger import JobFolder, job_lock
 
+ALIVE_EVERY_S = 2.0
 LOCK_WAIT_S = 60.0  # a worker that was lost may need this long to let go of its folder
 INTERRUPTED = "interrupted"
 
@@ -162,7 +163,8 @@ def _output_to(log: Path) -> Iterator[None]:
             os.close(number)
 
 
-# The long-lived worker of the local engine: job folders come in as lines on one pipe, replies go out on another.
+# The long-lived worker of the local engine: job folders come in as lines on one pipe, replies go out on another, and
+# between them signs of life.
 
 
 def serve(commands: int, replies: int, grace_s: float) -> None:
@@ -174,7 +176,14 @@ def serve(commands: int, replies: int, grace_s: float) -> None:
         os.set_inheritable(number, False)  # a job's own children must not keep the pipes open
     folders: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands, folders, grace_s), daemon=True).start()
+    answering = threading.Lock()
     with os.fdopen(replies, "w", encoding="utf-8") as answer:
+
+        def say(value: dict[str, str | None]) -> None:
+            with answering:
+                print(json.dumps(value), file=answer, flush=True)
+
+        threading.Thread(target=_live, args=(say,), daemon=True).start()
         while (folder := folders.get()) is not None:
             lost = None
             try:
@@ -183,7 +192,15 @@ def serve(commands: int, replies: int, grace_s: float) -> None:
                 lost = INTERRUPTED
             except Exception as error:
                 lost = str(error)
-            print(json.dumps({"folder": folder, "lost": lost}), file=answer, flush=True)
+            say({"folder": folder, "lost": lost})
+
+
+def _live(say: Callable[[dict[str, str | None]], None]) -> None:
+    """Gives signs of life: they end where the process is stopped, or hangs in code that lets no other thread run."""
+    with contextlib.suppress(OSError, ValueError):  # the pipe is closed: the engine is gone, or this process ends
+        while True:
+            say({})
+            time.sleep(ALIVE_EVERY_S)
 
 
 def _listen(commands: int, folders: queue.SimpleQueue[str | None], grace_s: float) -> None:

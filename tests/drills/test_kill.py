@@ -1,0 +1,143 @@
+"""``kill -9`` at random moments of preparing, training, sampling and studies: going on gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from drill_children import Child, begin, command, inline_study
+from drill_kills import differences, kill_again_and_again, results_of
+
+from labelgan.checkpoint import checkpoint_folders, load_latest
+from labelgan.data.store import SliceStore
+from labelgan.errors import LabelganError
+from tiny import SEG_SETTINGS, SETTINGS, tiny_study_config
+
+DRILL = pytest.mark.drill
+SAVING = ["train.checkpoint_every=1", "train.log_every=1"]
+
+
+def as_options(settings: list[str]) -> list[str]:
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def checkpoints_hold(folder: Path) -> str | None:
+    """The newest checkpoint is whole, wherever there is one: nothing but whole folders bears a checkpoint's name."""
+    for root in folder.rglob("checkpoints"):
+        try:
+            latest = load_latest(root)
+        except LabelganError as error:
+            return str(error)
+        folders = checkpoint_folders(root)
+        if folders and (latest is None or latest.folder != folders[-1]):
+            return f"{folders[-1]} is not whole"
+    return None
+
+
+GENERATORS = [
+    ("r3gan", 2, ()),
+    *((name, kills, DRILL) for name, kills in (("r3gan", 16), ("refiner", 16), ("wgan-gp", 8))),
+]
+
+
+@pytest.mark.parametrize(("model", "kills"), [pytest.param(m, k, marks=marks) for m, k, marks in GENERATORS])
+def test_training_a_generator(phantom_store: SliceStore, tmp_path: Path, told, model: str, kills: int):
+    steps = 10 if kills == 2 else 24
+    settings = as_options([*SETTINGS, *SAVING, f"train.steps={steps}", "train.collapse_ratio=0"])
+
+    def start(folder: Path, log: Path) -> Child:
+        train = ["train", str(phantom_store.path), "--out", str(folder), "--model", model, "--resume"]
+        return begin(command, [*train, *settings], log=log)
+
+    tally = kill_again_and_again(
+        start, tmp_path, kills=kills, seed=1, saved="checkpoints/step-*", look=checkpoints_hold
+    )
+    told("kill -9", f"train, {model}", tally.count, len(tally.losses), tally.told())
+    assert tally.losses == []
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(24, marks=DRILL)])
+def test_training_a_segmenter(phantom_store: SliceStore, tiny_samples: Path, tmp_path: Path, told, kills: int):
+    steps = 6 if kills == 2 else 12
+    settings = as_options([*SEG_SETTINGS, *SAVING, f"train.steps={steps}", "train.early_step=3"])
+    synthetic = ["--synthetic", str(tiny_samples)] if kills > 2 else []
+
+    def start(folder: Path, log: Path) -> Child:
+        train = ["segment", "train", str(phantom_store.path), "--out", str(folder), "--resume", "--fit-threshold"]
+        return begin(command, [*train, *synthetic, *settings], log=log)
+
+    tally = kill_again_and_again(
+        start, tmp_path, kills=kills, seed=2, saved="members/*/checkpoints/step-*", look=checkpoints_hold
+    )
+    told("kill -9", "segment train", tally.count, len(tally.losses), tally.told())
+    assert tally.losses == []
+
+
+def whole_or_absent(folder: Path, wanted: Path) -> str | None:
+    """A folder that is moved to its place when it is whole is the same as that of an undisturbed run, or not there."""
+    if folder.exists() and (wrong := differences(results_of(folder), results_of(wanted))):
+        return f"{folder.name} is there with {', '.join(wrong)}"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("format", "kills"), [("npz", 2), *(pytest.param(f, 5, marks=DRILL) for f in ("wmh", "bids", "npz"))]
+)
+def test_sampling(tiny_run: Path, tmp_path: Path, told, format: str, kills: int):
+    number = "16" if kills == 2 else "64"
+
+    def start(folder: Path, log: Path) -> Child:
+        sample = ["sample", str(tiny_run), "--out", str(folder), "--num", number, "--format", format, "--seed", "3"]
+        return begin(command, sample, log=log)
+
+    tally = kill_again_and_again(
+        start, tmp_path, kills=kills, seed=3, saved="manifest.json",
+        look=lambda folder: whole_or_absent(folder, tmp_path / "peace"),
+    )  # fmt: skip
+    told("kill -9", f"sample, {format}", tally.count, len(tally.losses), tally.told())
+    assert tally.losses == []
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(8, marks=DRILL)])
+def test_preparing(phantom_cohort: Path, tmp_path: Path, told, kills: int):
+    def start(folder: Path, log: Path) -> Child:
+        prepare = ["prepare", str(phantom_cohort), str(folder), "--size", "32", "--spacing", "6", "--force"]
+        return begin(command, prepare, log=log)
+
+    tally = kill_again_and_again(
+        start, tmp_path, kills=kills, seed=4, saved="manifest.json",
+        look=lambda folder: whole_or_absent(folder, tmp_path / "peace"),
+    )  # fmt: skip
+    told("kill -9", "prepare", tally.count, len(tally.losses), tally.told())
+    assert tally.losses == []
+
+
+class DoneJobs:
+    """Remembers which jobs of each study were done, and says which of them are no more."""
+
+    def __init__(self) -> None:
+        self.done: dict[Path, bytes] = {}
+
+    def __call__(self, folder: Path) -> str | None:
+        for path, content in self.done.items():
+            if path.is_relative_to(folder) and (not path.is_file() or path.read_bytes() != content):
+                return f"{path} was done and is no more"
+        for path in folder.glob("jobs/*/done.json"):
+            self.done[path] = path.read_bytes()
+            json.loads(self.done[path])
+        return checkpoints_hold(folder)
+
+
+@DRILL
+def test_a_study(study_cohort: Path, tmp_path: Path, told):
+    config = tiny_study_config('arms=["classical", "classical+synthetic"]', "folds=2", "members=2")
+    settings = tmp_path / "study.toml"
+    settings.write_text(config.with_settings(["generator.train.checkpoint_every=1"]).to_toml())
+
+    def start(folder: Path, log: Path) -> Child:
+        return begin(inline_study, str(settings), str(study_cohort), str(folder), log=log)
+
+    tally = kill_again_and_again(start, tmp_path, kills=16, seed=5, saved="jobs/*/done.json", look=DoneJobs())
+    told("kill -9", "study, the process that does its jobs", tally.count, len(tally.losses), tally.told())
+    assert tally.losses == []

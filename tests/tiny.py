@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.config_study import StudyConfig
 from labelgan.gan.content import Content, Slices
+from labelgan.gan.run_folder import RunFolder
 
 SIZE = (32, 32)
 
@@ -58,6 +60,12 @@ def tiny_content() -> Content:
 def folder_bytes(root: Path) -> dict[str, bytes]:
     """Every file under a folder, by its path inside it."""
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def tell_hashes(run: Path) -> None:
+    """Writes the hashes that a run's files have now into its manifest, as somebody who exchanges them on purpose would."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"files_sha256": RunFolder(run).hashes()}))
 
 
 SEG_SETTINGS = [

@@ -32,14 +32,27 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     write_bytes_atomic(path, save(plain, header))
 
 
-def load_tensors(path: Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-    """Reads a safetensors file; raises CheckpointError naming it when it is absent, too large or damaged."""
+def load_tensors(path: Path, device: str | torch.device = "cpu", sha256: str | None = None) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Args:
+        path: the file.
+        device: where its tensors go.
+        sha256: what it must hash to, as a manifest tells; None where none does.
+
+    Raises:
+        CheckpointError: naming the file when it is absent, too large, damaged, or not the one that the manifest tells.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.stat().st_size > MAX_WEIGHT_BYTES:
             raise CheckpointError(path, f"is larger than {MAX_WEIGHT_BYTES >> 30} GiB; refused")
+        if sha256 is not None and sha256_file(path) != sha256:
+            raise CheckpointError(
+                path, "its SHA-256 is not the one in the manifest: it was damaged or exchanged; copy the folder again"
+            )
         return load_file(path, device=str(device))
     except FileNotFoundError:
         raise CheckpointError(path, "does not exist") from None
@@ -158,7 +171,11 @@ def _load(folder: Path, device: str | torch.device) -> Checkpoint:
 
 
 def read_model_manifest(path: Path, kind: str, version: int) -> dict[str, Any]:
-    """Reads the manifest of a trained model; raises CheckpointError when it is absent or of another kind or format."""
+    """Reads the manifest of a trained model.
+
+    Raises:
+        CheckpointError: it is absent, of another kind or format, or does not tell which cases are behind the model.
+    """
     try:
         manifest = read_json(path)
     except DataError as error:
@@ -167,7 +184,22 @@ def read_model_manifest(path: Path, kind: str, version: int) -> dict[str, Any]:
         raise CheckpointError(path, f"is not the manifest of a {kind}")
     if manifest.get("format") != version:
         raise CheckpointError(path, f"has format {manifest.get('format')!r}; this version reads {version}")
+    for key in ("training_cases", "inherited_cases", "held_out_cases"):
+        if not _are_cases(manifest.get(key, [])):
+            raise CheckpointError(path, f"is damaged: its {key} are not cases with hashes, so no leak could be found")
     return manifest
+
+
+def _are_cases(value: Any) -> bool:
+    """True for a list of cases with an id, a patient and hashes, which the guards against leaks compare."""
+    return isinstance(value, list) and all(
+        isinstance(case, dict)
+        and isinstance(case.get("id"), str)
+        and isinstance(case.get("patient"), str)
+        and isinstance(case.get("hashes"), dict)
+        and all(isinstance(digest, str) for digest in case["hashes"].values())
+        for case in value
+    )
 
 
 def require_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from labelgan.config_gan import ContentConfig
 from labelgan.errors import CheckpointError, DataError
+from labelgan.files import sha256_file
 from labelgan.gan.content import Content
 
 
@@ -63,7 +64,16 @@ def test_damaged_or_foreign_files_are_refused(phantom_store, tmp_path):
     gather(phantom_store).save(path)
     with pytest.raises(CheckpointError, match="64×64"):
         Content.load(path, ("FLAIR", "T1"), (64, 64))
+    Content.load(path, ("FLAIR", "T1"), (32, 32), sha256_file(path))
+    with pytest.raises(CheckpointError, match="SHA-256 is not the one"):
+        Content.load(path, ("FLAIR", "T1"), (32, 32), "0" * 64)
     tensors = load_file(path)
+    save_file(tensors | {"lesions": tensors["lesions"].float()}, path)
+    with pytest.raises(CheckpointError, match="does not hold"):
+        Content.load(path, ("FLAIR", "T1"), (32, 32))
+    save_file({name: tensor for name, tensor in tensors.items() if name != "phantoms"}, path)
+    with pytest.raises(CheckpointError, match="other phantoms"):
+        Content.load(path, ("FLAIR", "T1"), (32, 32))
     tensors["phantoms"] = tensors["phantoms"].flip(0)
     save_file(tensors, path)
     with pytest.raises(CheckpointError, match="other phantoms"):

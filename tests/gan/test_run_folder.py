@@ -58,7 +58,14 @@ DAMAGES = {
     "spacing of nothing": {"spacing_mm": [3.0, 0.0, 1.0]},
     "spacing of two": {"spacing_mm": [3.0, 1.0]},
     "intensity of others": {"intensity": {"FLAIR": {}}},
+    "intensity of nothing": {"intensity": {"FLAIR": None, "T1": None}},
+    "intensity that is no number": {"intensity": {key: {"mean": "1", "sd": 1.0} for key in ("FLAIR", "T1")}},
+    "intensity without end": {"intensity": {key: {"mean": 1.0, "sd": float("inf")} for key in ("FLAIR", "T1")}},
     "no training cases": {"training_cases": None},
+    "cases without hashes": {"training_cases": [{"id": "P001", "patient": "P001"}]},
+    "cases whose hash is a number": {"training_cases": [{"id": "P1", "patient": "P1", "hashes": {"T1": 3}}]},
+    "inherited cases of five": {"inherited_cases": 5},
+    "hashes of nothing": {"files_sha256": None},
     "status of five": {"status": 5},
 }
 
@@ -100,3 +107,19 @@ def test_settings_come_from_the_folder(tiny_run, tmp_path):
     assert RunFolder(tiny_run).read_config().network.latent_dim == 8
     shutil.copytree(tiny_run, tmp_path / "run")
     assert RunFolder(tmp_path / "run").read_manifest() == RunFolder(tiny_run).read_manifest()
+
+
+def test_files_are_held_against_the_hashes_in_the_manifest(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    manifest = run.read_manifest()
+    assert manifest["files_sha256"] == run.hashes()
+    assert sorted(run.hashes()) == ["critic.safetensors", "generator.safetensors"]
+    assert run.load(run.generator, manifest).keys() == run.load(run.generator, {}).keys()
+    shutil.copy(run.critic, run.generator)
+    with pytest.raises(CheckpointError, match=r"generator\.safetensors: its SHA-256 is not the one in the manifest"):
+        run.load(run.generator, manifest)
+    assert run.load(run.generator, {})  # of before there were hashes
+    run.critic.unlink()
+    with pytest.raises(CheckpointError, match=r"critic\.safetensors: does not exist"):
+        run.load(run.critic, manifest)

@@ -16,7 +16,7 @@ from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedErro
 from labelgan.files import sha256_file
 from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.sample import BLOCK, Generator, sample_cohort
-from tiny import folder_bytes
+from tiny import folder_bytes, tell_hashes
 
 NUM = 5
 
@@ -267,6 +267,7 @@ def test_an_unfinished_run_is_refused_even_when_forced(tiny_run, tmp_path, statu
 def test_weights_of_another_network_are_refused(tiny_run, tmp_path):
     run = changed_run(tiny_run, tmp_path / "run")
     shutil.copy(run / "critic.safetensors", run / "generator.safetensors")
+    tell_hashes(run)
     with pytest.raises(
         CheckpointError, match=r"generator\.safetensors: tensor '.*' is (missing|not one of this network)"
     ):

@@ -26,7 +26,7 @@ from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
 from labelgan.parallel_launch import _Follower
-from tiny import SETTINGS, folder_bytes, tiny_config
+from tiny import SETTINGS, folder_bytes, tell_hashes, tiny_config
 
 
 def read_manifest(run: Path) -> dict:
@@ -213,6 +213,7 @@ def test_a_generator_that_makes_one_slice_is_marked_and_refused(phantom_store, t
     silent = load_tensors(parent / "generator.safetensors")
     silent["paint.weight"].zero_()
     save_tensors(parent / "generator.safetensors", silent)
+    tell_hashes(parent)
     config = tiny_config("r3gan", "train.steps=1", "optimizer.generator_lr=1e-9")
     result = train_generator(phantom_store, tmp_path / "run", config, start_from=parent)
     assert result.collapsed

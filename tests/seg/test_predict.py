@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -219,7 +220,16 @@ def test_what_cannot_be_loaded_is_told(tiny_segmenter, tmp_path):
     (out / "members/1/early.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"early\.safetensors: is not there: training kept no early weights"):
         Ensemble.load(out, settings=["predict.early=true"])
+    shutil.copy(out / "members/1/weights.safetensors", out / "members/0/weights.safetensors")
+    with pytest.raises(CheckpointError, match=r"members/0/weights\.safetensors: its SHA-256 is not the one in the"):
+        Ensemble.load(out)
+    shutil.copy(out / "members/0/weights.safetensors", out / "members/0/early.safetensors")
+    with pytest.raises(CheckpointError, match=r"members/0/early\.safetensors: its SHA-256 is not the one in the"):
+        Ensemble.load(out, settings=["predict.early=true"])
     shutil.copy(out / "config.toml", out / "members/0/weights.safetensors")
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["members"][0].pop("sha256")
+    (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: is not a whole safetensors file"):
         Ensemble.load(out)
     text = (out / "manifest.json").read_text().replace('"complete"', '"training"')

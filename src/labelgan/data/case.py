@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from labelgan.errors import DataError
+
 BACKGROUND, LESION, OTHER_PATHOLOGY = 0, 1, 2
 
 SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+SAFE_ID_WORDS = "use 1 to 64 letters, digits, dots, dashes, underscores"
 
 
 def is_safe_id(identifier: str) -> bool:
     """Tells whether an id may become a file name: 1 to 64 letters, digits, dots, underscores, dashes, not all dots."""
     return bool(SAFE_ID.fullmatch(identifier)) and bool(identifier.strip("."))
+
+
+def require_safe_ids(cases: Iterable[Case], root: Path) -> None:
+    """Raises DataError naming the first case whose id could not become a file name."""
+    for case in cases:
+        if not is_safe_id(case.id):
+            raise DataError(root, f"unsafe id {case.id[:70]!r}: rename it; {SAFE_ID_WORDS}")
 
 
 @dataclass(frozen=True)

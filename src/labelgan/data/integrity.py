@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.config import CheckConfig
-from labelgan.data.case import LESION, Case, Cohort, ImageRef, is_safe_id
+from labelgan.data.case import LESION, SAFE_ID_WORDS, Case, Cohort, ImageRef, is_safe_id
 from labelgan.data.header import DEFAULT_LIMITS, Header, grid_corners
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts import LAYOUTS, read_cohort
 from labelgan.data.problems import CaseFacts, CheckReport, Problem, Severity
 from labelgan.data.pseudonyms import told_path
 from labelgan.data.reading import read_with_header, to_mask, voxel_hash
@@ -51,6 +51,8 @@ def check_cohort(
     """
     cohort = read_cohort(Path(root), layout)
     problems: list[Problem] = [Problem(note.case, note.path, note.reason, "warning") for note in cohort.notes]
+    if layout is None:
+        problems += _other_layouts(cohort)
     facts: list[CaseFacts] = []
     for done, case in enumerate(cohort.cases, start=1):
         checker = _CaseChecker(case, cohort, limits)
@@ -93,9 +95,7 @@ class _CaseChecker:
 
     def _names(self) -> None:
         if not is_safe_id(self.case.id):
-            self._tell(
-                self._folder(), f"unsafe id {self.case.id!r}: use 1 to 64 letters, digits, dots, dashes, underscores"
-            )
+            self._tell(self._folder(), f"unsafe id {self.case.id[:70]!r}: rename it; {SAFE_ID_WORDS}")
         missing = [channel for channel in self.cohort.channels if channel not in self.case.images]
         if missing:
             self._tell(self._folder(), f"missing {' and '.join(missing)}, which other cases have: add it, {_LEAVE_OUT}")
@@ -130,6 +130,7 @@ class _CaseChecker:
         singles = sum(size == 1 for size in header.shape)
         if singles > int(self._is_slice(header)):
             self._tell(ref.path, f"a single-voxel axis: shape {_times(header.shape)}, and a volume is expected")
+            return  # it is no grid for other files to be held against, nor the other way round
         spacing = header.spacing_mm
         if not header.is_picture and not all(_SMALLEST_SPACING_MM <= s <= _LARGEST_SPACING_MM for s in spacing):
             self._tell(ref.path, f"implausible voxel size {' x '.join(f'{s:g}' for s in spacing)} mm", "warning")
@@ -195,6 +196,23 @@ class _CaseChecker:
     def _is_slice(self, header: Header) -> bool:
         """One slice stands for a case in pictures, in pairs, and in cohorts of synthetic slices."""
         return (header.is_picture or self.cohort.slices_only or self.cohort.layout == "pairs") and 1 in header.shape
+
+
+def _other_layouts(cohort: Cohort) -> list[Problem]:
+    """Layouts that were looked for later, and would have been recognised too: their cases are not read."""
+    names = list(LAYOUTS)
+    found = [(name, LAYOUTS[name].detect(cohort.root)) for name in names[names.index(cohort.layout) + 1 :]]
+    return [
+        Problem(
+            None,
+            cohort.root,
+            f"looks like {name} too ({evidence}), and is read as {cohort.layout}: keep one layout in a folder, "
+            f"or name it (--layout {name})",
+            "warning",
+        )
+        for name, evidence in found
+        if evidence is not None
+    ]
 
 
 def _duplicate_ids(cohort: Cohort) -> list[Problem]:

@@ -11,7 +11,7 @@ import numpy as np
 
 import labelgan
 from labelgan.config import PrepareConfig
-from labelgan.data.case import LESION, OTHER_PATHOLOGY, Cohort
+from labelgan.data.case import LESION, OTHER_PATHOLOGY, Cohort, require_safe_ids
 from labelgan.data.preprocess import PreparedCase, prepare_case
 from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.errors import ConfigError, DataError, LabelganError
@@ -112,6 +112,7 @@ def _write_store(
     cases = [case for case in cohort.cases if case.id not in exclude and case.patient not in exclude]
     if not cases:
         raise DataError(cohort.root, "no case is left to prepare: --exclude names them all")
+    require_safe_ids(cases, cohort.root)
     channels = cohort.channels or tuple(cases[0].images)
     height, width = config.size
     stored: list[StoredCase] = []

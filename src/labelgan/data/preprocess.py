@@ -80,6 +80,7 @@ def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | No
     for name, volume in volumes.items():
         if not np.isfinite(volume.data).all():
             raise DataError(case.images[name].path, "holds values that are not finite (NaN or Inf)")
+    _require_different(case, volumes, hashes)
     grid = volumes[names[0]]
     try:
         geometry = SliceGeometry.of(grid.data.shape, grid.affine, config.size, config.spacing_mm)
@@ -126,6 +127,15 @@ def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | No
         hashes=hashes,
         lesion_voxels_cropped=int((lesion & ~seen).sum()),
     )
+
+
+def _require_different(case: Case, volumes: Mapping[str, Volume], hashes: Mapping[str, str]) -> None:
+    """Raises DataError where one channel is a copy of another; images of one value have errors of their own."""
+    first: dict[str, str] = {}
+    for name, digest in hashes.items():
+        other = first.setdefault(digest, name)
+        if other != name and np.ptp(volumes[name].data) > 0:
+            raise DataError(case.images[name].path, f"{name} holds the same voxels as {other}: fetch the right file")
 
 
 def _registered(volumes: dict[str, Volume]) -> dict[str, Volume]:

@@ -25,7 +25,7 @@ _UNCOMPRESSED, _PALETTE, _WHITE_IS_ZERO = 1, 3, 0
 
 def read_picture_header(path: Path, kind: str, limits: CheckConfig, indexed: bool = False) -> Header:
     """Reads size, type and number of components without decoding. Raises DataError."""
-    with untrusted(path, "not a readable picture"), _quiet():
+    with untrusted(path, "not a readable picture"), _quiet(path):
         return _open(path, kind, limits, indexed, decode=False)[0]
 
 
@@ -41,7 +41,7 @@ def read_picture(path: Path, kind: str, limits: CheckConfig, indexed: bool = Fal
     Raises:
         DataError: not a picture, more than one page, too large, truncated, or of a type that is not read.
     """
-    with untrusted(path, "not a readable picture"), _quiet():
+    with untrusted(path, "not a readable picture"), _quiet(path):
         header, pixels = _open(path, kind, limits, indexed, decode=True)
         if pixels.ndim == 2:
             pixels = pixels[..., None]
@@ -53,14 +53,20 @@ def read_picture(path: Path, kind: str, limits: CheckConfig, indexed: bool = Fal
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(path: Path) -> Iterator[None]:
     """Makes Pillow's warning about decompression bombs a refusal of the one file, and hides what decoders remark."""
-    from PIL.Image import DecompressionBombWarning
+    from PIL.Image import MAX_IMAGE_PIXELS, DecompressionBombError, DecompressionBombWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", DecompressionBombWarning)
-        yield
+        try:
+            yield
+        except (DecompressionBombError, DecompressionBombWarning):
+            raise DataError(
+                path,
+                f"the header claims more pixels than the limit of {MAX_IMAGE_PIXELS:.3g}: cut it into smaller pictures",
+            ) from None
 
 
 def _open(path: Path, kind: str, limits: CheckConfig, indexed: bool, decode: bool) -> tuple[Header, np.ndarray]:

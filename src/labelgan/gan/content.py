@@ -25,6 +25,7 @@ from labelgan.rng import generator_for
 HEIGHTS = (0.1, 0.95)  # of the brain; below are skull base and neck, above the vertex
 SMALLEST_BRAIN = 0.25  # of the median brain's pixels
 SMALLEST_LESION = 2  # pixels
+TYPES = {"images": torch.float16, "lesions": torch.bool, "brains": torch.bool, "heights": torch.float32}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,18 +96,20 @@ class Content:
         )
 
     @classmethod
-    def load(cls, path: Path, channels: tuple[str, ...], size: tuple[int, int]) -> Self:
-        """Reads what `save` wrote; raises CheckpointError where it is damaged or of other phantoms."""
+    def load(cls, path: Path, channels: tuple[str, ...], size: tuple[int, int], sha256: str | None = None) -> Self:
+        """Reads what `save` wrote; raises CheckpointError where it is damaged, of other phantoms or another hash."""
         if not path.is_file():
             raise CheckpointError(path, "is missing; the generator paints on the slices in it")
-        tensors = load_tensors(path)
+        tensors = load_tensors(path, sha256=sha256)
         shapes = {"images": (len(channels), *size), "lesions": size, "brains": size, "heights": ()}
         count = len(tensors["images"]) if "images" in tensors else 0
         if not count or any(
-            name not in tensors or tensors[name].shape != (count, *shape) for name, shape in shapes.items()
+            name not in tensors or tensors[name].shape != (count, *shape) or tensors[name].dtype != TYPES[name]
+            for name, shape in shapes.items()
         ):
             raise CheckpointError(path, f"does not hold slices of {len(channels)} channels, {size[0]}×{size[1]}")
-        if bytes(tensors["phantoms"].tolist()).hex() != sha256_file(ASSET):
+        phantoms = tensors.get("phantoms", torch.empty(0))
+        if phantoms.dtype != torch.uint8 or bytes(phantoms.flatten().tolist()).hex() != sha256_file(ASSET):
             raise CheckpointError(path, "was made with other phantoms than this version's; train the generator again")
         patients = Slices(
             tensors["images"].float().numpy(),

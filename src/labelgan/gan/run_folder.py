@@ -7,14 +7,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from labelgan.checkpoint import read_model_manifest
+from labelgan.checkpoint import load_tensors, read_model_manifest
 from labelgan.config_gan import GanConfig
 from labelgan.data.store import SliceStore
 from labelgan.errors import CheckpointError
-from labelgan.files import write_json_atomic
+from labelgan.files import sha256_file, write_json_atomic
 from labelgan.provenance import provenance
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 
@@ -72,6 +75,19 @@ class RunFolder:
         """Reads the settings; raises ConfigError naming the file."""
         return GanConfig.from_toml(self.config)
 
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the files of tensors that are there, for the manifest of a finished run."""
+        files = (self.generator, self.critic, self.content)
+        return {path.name: sha256_file(path) for path in files if path.is_file()}
+
+    def load(self, path: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Reads one of the run's files of tensors.
+
+        Raises:
+            CheckpointError: the file is missing or damaged, or its hash is not the manifest's.
+        """
+        return load_tensors(path, sha256=told_hash(manifest, path))
+
 
 def _validate(manifest: Mapping[str, Any], path: Path) -> None:
     """Checks the entries that sizes and file names are made from; raises CheckpointError."""
@@ -88,13 +104,26 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
         and all(isinstance(length, int | float) and 0 < length < 1e3 for length in spacing)
         and isinstance(manifest.get("intensity"), dict)
         and set(manifest["intensity"]) == set(channels)
+        and all(_is_intensity(value) for value in manifest["intensity"].values())
         and isinstance(manifest.get("training_cases"), list)
         and isinstance(manifest.get("status"), str)
+        and isinstance(manifest.get("files_sha256", {}), dict)
     )
     if not sound:
         raise CheckpointError(
             path, "is damaged: channels, size, spacing_mm, intensity or training_cases do not make sense"
         )
+
+
+def told_hash(manifest: Mapping[str, Any], path: Path) -> str | None:
+    """The SHA-256 that a manifest tells of a file; None in manifests of before there were hashes in them."""
+    return manifest.get("files_sha256", {}).get(path.name)
+
+
+def _is_intensity(value: Any) -> bool:
+    """Mean and sd, both finite numbers."""
+    numbers = [value.get("mean"), value.get("sd")] if isinstance(value, dict) else [None]
+    return all(isinstance(number, int | float) and abs(number) < 1e30 for number in numbers)
 
 
 def describe_training(store: SliceStore, rows_by_case: Mapping[str, int], exclude: Collection[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from labelgan.checkpoint import load_tensors, load_weights
+from labelgan.checkpoint import load_weights
 from labelgan.config_gan import GanConfig
 from labelgan.data.cohort_card import CARD, cohort_card
 from labelgan.data.export import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
@@ -29,7 +29,7 @@ from labelgan.gan.content import Content
 from labelgan.gan.inputs import make_inputs
 from labelgan.gan.mask_channel import decode_mask, encode_mask
 from labelgan.gan.networks import family_of
-from labelgan.gan.run_folder import RunFolder
+from labelgan.gan.run_folder import RunFolder, told_hash
 from labelgan.gan.trainer import build_networks
 from labelgan.provenance import provenance
 
@@ -71,10 +71,12 @@ class Generator:
         self.channels: tuple[str, ...] = tuple(manifest["channels"])
         self.size: tuple[int, int] = (manifest["size"][0], manifest["size"][1])
         generator, self._critic = build_networks(config, len(self.channels) + 1, self.size)
-        load_weights(generator, load_tensors(run.generator), run.generator)
+        load_weights(generator, run.load(run.generator, manifest), run.generator)
         self._generator = generator.to(device).eval()
-        composes = family_of(config.network).inputs == "composition"
-        self.inputs = make_inputs(config, Content.load(run.content, self.channels, self.size) if composes else None)
+        content = None
+        if family_of(config.network).inputs == "composition":
+            content = Content.load(run.content, self.channels, self.size, told_hash(manifest, run.content))
+        self.inputs = make_inputs(config, content)
         self._critic_loaded = False
 
     @classmethod
@@ -114,7 +116,7 @@ class Generator:
     @torch.no_grad()
     def _judge(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         if not self._critic_loaded:
-            load_weights(self._critic, load_tensors(self.run.critic), self.run.critic)
+            load_weights(self._critic, self.run.load(self.run.critic, self.manifest), self.run.critic)
             self._critic.to(self.device).eval()
             self._critic_loaded = True
         return self._critic(images_NCHW).float()

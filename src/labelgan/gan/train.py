@@ -17,7 +17,6 @@ import torch
 from labelgan.checkpoint import (
     checkpoint_folders,
     load_latest,
-    load_tensors,
     require_same_settings,
     save_checkpoint,
     save_tensors,
@@ -94,6 +93,7 @@ def train_generator(
         )
     if not resume and out.is_dir() and any(path.name not in (".lock", "store") for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
+    training_rows(store, config, exclude)  # what cannot be trained on is refused before there is a folder
     train = config.train
     task = (store.path, store.manifest, out, config, tuple(exclude), start_from)
     with (
@@ -166,7 +166,8 @@ class _Loop:
         manifest = parent.read_manifest()
         if manifest["channels"] != self.facts["channels"]:
             raise CheckpointError(parent.path, f"makes {manifest['channels']}, the store has {self.facts['channels']}")
-        self.trainer.start_from(load_tensors(parent.generator), load_tensors(parent.critic), str(parent.path))
+        weights = (parent.load(path, manifest) for path in (parent.generator, parent.critic))
+        self.trainer.start_from(*weights, str(parent.path))
         # What the parent saw, this generator has seen: the leak guard must know.
         self.facts["inherited_cases"] = manifest["training_cases"] + manifest.get("inherited_cases", [])
         self.facts["started_from"] = {"model": manifest.get("model"), "steps": manifest.get("steps")}
@@ -320,6 +321,7 @@ class _Loop:
             lesion_rate=rate,
             device=self.team.device.type,
             devices=self.team.size,
+            files_sha256=self.run.hashes(),
         )
         write_text_atomic(self.run.card, generator_card(manifest, self.config))
         return result

@@ -103,6 +103,8 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
         and isinstance(manifest.get("training_cases"), list)
         and isinstance(manifest.get("excluded"), list)
         and isinstance(manifest.get("status"), str)
+        and isinstance(manifest.get("members", []), list)
+        and all(isinstance(member, dict) for member in manifest.get("members", []))
     )
     if not sound:
         raise CheckpointError(path, "is damaged: channels, size or training_cases do not make sense")

@@ -89,7 +89,7 @@ class Ensemble:
         trained = folder.read_config()
         config = trained.model_copy(update={"predict": trained.with_settings(list(settings)).predict})
         channels = tuple(manifest["channels"])
-        networks = load_networks(folder, config, len(channels))
+        networks = load_networks(folder, config, len(channels), manifest.get("members", ()))
         seen = frozenset(value for case in manifest["training_cases"] for value in case["hashes"].values())
         return cls(networks, channels, folder.read_prepare(), config, choose_device(device), seen)
 
@@ -173,20 +173,30 @@ class Ensemble:
         )
 
 
-def load_networks(folder: SegmenterFolder, config: SegConfig, channels: int) -> list[torch.nn.Module]:
+def load_networks(
+    folder: SegmenterFolder, config: SegConfig, channels: int, members: Sequence[Mapping[str, Any]] = ()
+) -> list[torch.nn.Module]:
     """Loads the members' final weights, or the early ones where ``predict.early`` says so.
+
+    Args:
+        folder: of the segmenter.
+        config: its settings.
+        channels: of the images.
+        members: what its manifest tells of each member; weights must have the hash that stands there.
 
     Raises:
         CheckpointError: naming the file that is missing or damaged.
     """
     networks = []
+    kept = "early_sha256" if config.predict.early else "sha256"
     for number in range(config.train.members):
         member = folder.member(number)
         weights = member.early if config.predict.early else member.weights
         if config.predict.early and not weights.is_file():
             raise CheckpointError(weights, "is not there: training kept no early weights (train.early_step)")
         network = build_segmenter(config.network, channels)
-        load_weights(network, load_tensors(weights), weights)
+        told = members[number] if number < len(members) else {}
+        load_weights(network, load_tensors(weights, sha256=told.get(kept)), weights)
         networks.append(network)
     return networks
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from labelgan.checkpoint import require_same_settings
@@ -97,6 +98,7 @@ def train_segmenter(
         extra = read_synthetic(synthetic, store, held_out, read_report)
         if config.train.shuffle_synthetic_masks and len(extra.slices) < 2:
             raise DataError(synthetic, "has one slice; there is no other one to change masks with")
+    _training_rows(store, held_out, config, extra)  # what cannot be trained on is refused before there is a folder
     train = config.train
     task = (store.path, store.manifest, out, config, synthetic, tuple(exclude))
     with (
@@ -153,6 +155,22 @@ def held_out_cases(store: SliceStore, exclude: Collection[str]) -> tuple[StoredC
     return held_out
 
 
+def _training_rows(
+    store: SliceStore, held_out: tuple[StoredCase, ...], config: SegConfig, extra: SyntheticCohort | None
+) -> np.ndarray:
+    """Rows of the labelled slices of patients who are not held out; raises DataError where they teach nothing."""
+    rows = store.select(exclude=[case.patient for case in held_out])
+    if not len(rows):
+        raise DataError(store.path, "no labelled slice is left to train on")
+    if config.train.fit_threshold:
+        require_lesions(store, rows)
+    if extra is None and not store.index["lesion_voxels"][rows].any():
+        raise DataError(
+            store.path, f"none of its {len(rows)} slices to train on has a lesion: there is nothing to find"
+        )
+    return rows
+
+
 class _Loop:
     def __init__(
         self,
@@ -168,11 +186,7 @@ class _Loop:
         if config.train.threads:
             torch.set_num_threads(config.train.threads)
         make_deterministic(config.train.deterministic)
-        self.rows = store.select(exclude=[case.patient for case in held_out])
-        if not len(self.rows):
-            raise DataError(store.path, "no labelled slice is left to train on")
-        if config.train.fit_threshold:
-            require_lesions(store, self.rows)
+        self.rows = _training_rows(store, held_out, config, extra)
         self.steps = steps_of(config, len(self.rows))
         self.facts: dict[str, Any] = {
             "network": config.network.name,
@@ -210,6 +224,7 @@ class _Loop:
                     "loss": member.loss,
                     "stuck": member.learns_nothing,
                     "sha256": sha256_file(place.weights),
+                    **({"early_sha256": sha256_file(place.early)} if place.early.is_file() else {}),
                 }
             )
             if interrupts.wanted and number + 1 < settings.members:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labelgan.data.case import LESION, Case
+from labelgan.data.case import LESION, Case, require_safe_ids
 from labelgan.data.layouts import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, told_path
 from labelgan.data.reading import voxel_hash
@@ -107,6 +107,7 @@ def know_cohort(root: Path, cache: Path, report: Report | None = None) -> KnownC
     known = _cached(cache)
     cases: list[KnownCase] = []
     annotated = [case for case in cohort.cases if case.mask is not None]
+    require_safe_ids(annotated, root)
     for number, case in enumerate(annotated):
         stamp = _stamp(case, root)
         before = known.get(case.id)

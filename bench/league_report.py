@@ -12,6 +12,7 @@ from labelgan.data.case import is_safe_id
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.data.preprocess import to_unit
 from labelgan.errors import DataError
+from league_curves import curve_lines
 from league_plan import BASELINES, REFERENCES, ROWS, WITH_SAMPLES, arm_of
 from league_results import METRICS
 
@@ -237,6 +238,7 @@ def league_section(folder: Path, result: dict[str, Any], doc: Path) -> list[str]
         lines += scores(verdict, config["rows"])
         for reference in REFERENCES:
             lines += [f"### Against {reference}", "", *differences(verdict, config["rows"], reference)]
+        lines += curve_lines(name, verdict, config["rows"], doc)
     lines += ["### Generators and their samples", "", "Means over draws.", "", *generators(entries)]
     lines += commands(config, entries)
     lines += ["### Pictures", "", "Synthetic slices (FLAIR, T1, FLAIR with the mask's outline), uncurated.", ""]

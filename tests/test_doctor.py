@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import tomllib
+from pathlib import Path
 
 import torch
 
@@ -32,3 +34,12 @@ def test_extras_say_how_to_install_them(monkeypatch):
     facts = examine()
     assert facts["bet"] == "not installed (pip install 'labelgan[bet]')"
     assert facts["dicom"].startswith("numpy ")
+
+
+def test_every_extra_that_commands_use_is_told():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    for_developers = {"dev", "docs", "notebooks"}
+    assert set(doctor._EXTRAS) == set(extras) - for_developers
+    for extra, package in doctor._EXTRAS.items():
+        assert any(line.startswith(package) for line in extras[extra])

@@ -12,6 +12,8 @@ from labelgan.provenance import provenance
 
 _EXTRAS = {
     "bet": "deepbet",
+    "torchio": "torchio",
+    "keras": "h5py",
     "ray": "ray",
     "slurm": "submitit",
     "multi-gpu": "lightning-fabric",

@@ -8,6 +8,8 @@ import pytest
 import labelgan
 from labelgan import api_study
 from labelgan.errors import ConfigError, DataError
+from labelgan.study.jobs import Places
+from labelgan.study.results import shareable
 
 
 def test_a_preset_sets_slices_generator_and_segmenter():
@@ -42,6 +44,20 @@ def test_an_old_study_goes_on_with_its_own_settings(tmp_path):
     assert api_study.study_config(resume_from=tmp_path, settings=["samples=3"]).samples == 3
     assert api_study.study_config(resume_from=tmp_path, model="gan").seed == 0
     assert api_study.study_config(resume_from=tmp_path / "new").seed == 0
+
+
+def test_a_study_finds_the_run_again_that_it_starts_from(tmp_path):
+    parent = tmp_path / "parent"
+    shutil.copytree(labelgan.phantom_generator(), parent)
+    config = api_study.study_config(start_from=parent)
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "config.toml").write_text(shareable(config).to_toml())
+    assert str(tmp_path) not in (study / "config.toml").read_text()
+    Places(tmp_path / "scans", start_from=parent).write(study)
+    assert api_study.study_config(resume_from=study) == config
+    Places(tmp_path / "scans", start_from=tmp_path / "other").write(study)
+    assert api_study.study_config(resume_from=study).start_from == "parent"
 
 
 def test_a_study_in_one_call(study_cohort, study_config, tiny_study, tmp_path):

@@ -35,6 +35,18 @@ def test_every_error_of_the_module_is_tested_above():
     assert len(kinds) == 7
 
 
+def test_other_words_and_the_same_error():
+    told = errors.reworded(errors.LeakError("/a/b", "is in /a/c"), lambda text: text.replace("/a/", ""))
+    assert type(told) is errors.LeakError
+    assert str(told) == "b: is in c"
+    assert str(errors.reworded(OSError("no /a/b"), lambda text: text.replace("/a/", ""))) == "OSError: no b"
+    denied = errors.reworded(PermissionError(13, "Permission denied", "/a/b"), lambda text: text.replace("/a/", ""))
+    assert isinstance(denied, PermissionError)
+    assert (denied.errno, denied.filename) == (13, "b")
+    same = ValueError("nothing")
+    assert errors.reworded(same, str) is same
+
+
 def test_a_reason_is_never_longer_than_a_screen():
     error = LabelganError("file", "x " * 50_000)
     assert len(error.reason) <= 2000

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,12 @@ def test_folders_are_made_and_nothing_else_is_left(tmp_path):
     assert list(path.parent.iterdir()) == [path]
     write_text_atomic(path, "Größe")
     assert path.read_bytes() == "Größe".encode()
+
+
+def test_a_private_file_is_private_before_it_is_there(tmp_path):
+    for mode in (0o600, 0o640):
+        write_json_atomic(tmp_path / "a.json", {"where": "/"}, mode=mode)
+        assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

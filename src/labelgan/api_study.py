@@ -53,7 +53,7 @@ def study_config(
     if config is not None:
         if given:
             raise ConfigError(given[0], f"is settled by {config}; change single settings with --set")
-        return StudyConfig.from_toml(Path(config)).with_settings(list(settings))
+        return _found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).with_settings(list(settings))
     parent = None
     if start_from is not None:
         parent = _parent(start_from)
@@ -62,6 +62,18 @@ def study_config(
     made = StudyConfig.for_names(generator, network or "li2018", preset, STUDY_PRESETS.get(preset or "", ()))
     start = [] if start_from is None else [f"start_from={start_from}"]
     return made.with_settings([*start, *settings])
+
+
+def _found_again(config: StudyConfig, study: Path) -> StudyConfig:
+    """A study's settings, with the run that its generators start from where the study's places.json says it lies."""
+    from labelgan.files import read_json
+    from labelgan.study.jobs import PLACES
+
+    if config.start_from is None or not (study / PLACES).is_file():
+        return config
+    place = read_json(study / PLACES).get("start_from")
+    same = place is not None and Path(place).name == config.start_from
+    return config.model_copy(update={"start_from": place}) if same else config
 
 
 def _parent(start_from: str | Path) -> Path:

@@ -182,14 +182,20 @@ def train(
     track: Annotated[
         str | None, typer.Option(help="mlflow: tell an MLflow server settings and figures, no pictures.")
     ] = None,
+    pseudonymise: Pseudonymise = None,
 ) -> None:
     """Train a generator of slices and masks together."""
     from labelgan import api
+    from labelgan.data.pseudonyms import using
     from labelgan.progress import Progress
 
     named = {"device": device, "devices": devices, "threads": threads}
     more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
-    with Progress("prepare", "case") as prepare_progress, Progress("train", "step") as progress:
+    with (
+        using(pseudonymise),
+        Progress("prepare", "case") as prepare_progress,
+        Progress("train", "step") as progress,
+    ):
         try:
             result = api.train(
                 store_or_data,
@@ -279,36 +285,39 @@ def score(
         Path | None,
         typer.Option(metavar="DIR", help="Draw hits, misses and false alarms of every case, worst first."),
     ] = None,
+    pseudonymise: Pseudonymise = None,
 ) -> None:
     """Score predicted masks by the five metrics of the WMH challenge. Exit code 2 when a case cannot be scored."""
     from labelgan import api
+    from labelgan.data.pseudonyms import masked, using
     from labelgan.files import write_text_atomic
     from labelgan.progress import Progress
 
-    with Progress("score", "case") as progress:
-        report = api.score(reference, prediction, resample=resample, layout=layout, report=progress)
-    if csv is not None:
-        write_text_atomic(csv, report.to_csv())
-    if overlays is not None:
-        with Progress("draw", "case") as progress:
-            pictures, undrawn = api.overlays(reference, prediction, overlays, layout=layout, report=progress)
-        say(f"{len(pictures)} pictures in {overlays}, the worst first")
-        for case, error in undrawn:
-            say(f"warning: no picture of case {case}: {error}")
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
-    elif report.rows:
-        from labelgan.tables import print_scores
+    with using(pseudonymise):
+        with Progress("score", "case") as progress:
+            report = api.score(reference, prediction, resample=resample, layout=layout, report=progress)
+        if csv is not None:
+            write_text_atomic(csv, report.to_csv())
+        if overlays is not None:
+            with Progress("draw", "case") as progress:
+                pictures, undrawn = api.overlays(reference, prediction, overlays, layout=layout, report=progress)
+            say(f"{len(pictures)} pictures in {overlays}, the worst first")
+            for case, error in undrawn:
+                say(masked(f"warning: no picture of case {case}: {error}"))
+        if as_json:
+            typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
+        elif report.rows:
+            from labelgan.tables import print_scores
 
-        print_scores(report)
-    for note in report.notes:
-        say(f"warning: {note}")
-    if report.missing:
-        say(f"warning: {len(report.missing)} cases have no prediction: {', '.join(report.missing)}")
-    if report.extra:
-        say(f"warning: {len(report.extra)} files belong to no case: {', '.join(map(str, report.extra))}")
-    for case, error in report.failures:
-        say(f"error: {error} (case {case})")
+            print_scores(report)
+        for note in report.notes:
+            say(f"warning: {masked(note)}")
+        if report.missing:
+            say(f"warning: {len(report.missing)} cases have no prediction: {', '.join(report.missing)}")
+        if report.extra:
+            say(f"warning: {len(report.extra)} files belong to no case: {masked(', '.join(map(str, report.extra)))}")
+        for case, error in report.failures:
+            say(masked(f"error: {error} (case {case})"))
     raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelgan.cli_common import Exclude, ids, say
+from labelgan.cli_common import Exclude, Pseudonymise, ids, say
 
 
 def export(
@@ -23,12 +23,14 @@ def export(
         bool, typer.Option("--drop-other", help="Write other pathology (2) as background instead of keeping it.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of folds.")] = 0,
+    pseudonymise: Pseudonymise = None,
 ) -> None:
     """Write a real cohort, a synthetic one, or both mixed, for other tools. Exit code 3 where that would leak."""
     from labelgan import api_export
+    from labelgan.data.pseudonyms import using
     from labelgan.progress import Progress
 
-    with Progress("export", "case") as progress:
+    with using(pseudonymise), Progress("export", "case") as progress:
         done = api_export.export(
             sources, out, format=format, folds=folds, channels=ids(channels), exclude=ids(exclude),
             drop_other=drop_other, seed=seed, report=progress,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelgan.cli_common import Device, Exclude, Settings, ids, say
+from labelgan.cli_common import Device, Exclude, Pseudonymise, Settings, ids, say
 from labelgan.errors import EXIT_DONE, EXIT_USAGE
 
 app = typer.Typer(no_args_is_help=True, help="Train a segmenter, and find lesions with it.")
@@ -93,13 +93,15 @@ def predict(
         bool, typer.Option("--probabilities", help="Write probability.nii.gz beside each mask.")
     ] = False,
     settings: Settings = None,
+    pseudonymise: Pseudonymise = None,
 ) -> None:
     """Write lesion masks on the scans' own grids. Exit code 2 when a case fails; the others are finished."""
     from labelgan import api
+    from labelgan.data.pseudonyms import masked_error, using
     from labelgan.progress import Progress
 
     more = ["predict.probabilities=true"] if probabilities else []
-    with Progress("predict", "case") as progress:
+    with using(pseudonymise), Progress("predict", "case") as progress:
         report = api.segment_predict(
             segmenter,
             source,
@@ -109,10 +111,11 @@ def predict(
             settings=[*(settings or []), *more],
             report=progress,
         )
+        failures = [(case, masked_error(error)) for case, error in report.failures]
     typer.echo(f"{len(report.written)} masks in {out}")
     if report.trained_on:
         say(f"warning: {len(report.trained_on)} cases were trained on: {', '.join(report.trained_on)}")
-    for case, error in report.failures:
+    for case, error in failures:
         say(f"error: {error}" if error.subject == case else f"error: {error} (case {case})")
     raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
 

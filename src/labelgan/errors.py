@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 LONGEST_REASON = 2000  # what a file holds may end up in a reason, and a file may hold anything
@@ -58,3 +59,19 @@ class RefusedError(LabelganError):
     """The result would be worthless or harmful, for instance samples of a collapsed generator."""
 
     exit_code = EXIT_REFUSED
+
+
+def reworded(error: Exception, rewrite: Callable[[str], str]) -> Exception:
+    """The same error in other words, of the same kind and exit code, with the same traceback.
+
+    An operating system's error keeps its number. What else is no LabelganError stays as it is where nothing is to be
+    rewritten, and otherwise becomes a RuntimeError that names its kind.
+    """
+    if isinstance(error, LabelganError):
+        return type(error)(rewrite(error.subject), rewrite(error.reason)).with_traceback(error.__traceback__)
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        known = type(error)(error.errno, error.strerror, rewrite(str(error.filename)))
+        return known.with_traceback(error.__traceback__)
+    before = f"{type(error).__name__}: {error}"
+    after = rewrite(before)
+    return error if after == before else RuntimeError(after).with_traceback(error.__traceback__)

@@ -57,12 +57,14 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_bytes_atomic(path: Path, content: bytes) -> None:
-    """Writes a file through a temporary one: write, fsync, rename, fsync of the folder."""
+def write_bytes_atomic(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Writes a file through a temporary one: write, fsync, rename, fsync of the folder; ``mode``: its permissions."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path), temporary.open("wb") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -72,14 +74,14 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     fsync_folder(path.parent)
 
 
-def write_text_atomic(path: Path, text: str) -> None:
+def write_text_atomic(path: Path, text: str, mode: int | None = None) -> None:
     """As `write_bytes_atomic`, UTF-8."""
-    write_bytes_atomic(path, text.encode("utf-8"))
+    write_bytes_atomic(path, text.encode("utf-8"), mode)
 
 
-def write_json_atomic(path: Path, value: Any) -> None:
+def write_json_atomic(path: Path, value: Any, mode: int | None = None) -> None:
     """As `write_text_atomic`; non-finite numbers are refused, so that any JSON reader can read the file."""
-    write_text_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n", mode)
 
 
 def read_json(path: Path) -> Any:

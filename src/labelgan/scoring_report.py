@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from labelgan.data.pseudonyms import masked
 from labelgan.errors import LabelganError
 from labelgan.metrics import METRICS, Scores
 
@@ -115,10 +116,13 @@ class ScoreReport:
                 "sites": {site: _plain(self.summary(site)) for site in self.sites},
             },
             "undefined_policy": UNDEFINED_POLICY,
-            "failed": [{"case": case, "file": error.subject, "reason": error.reason} for case, error in self.failures],
+            "failed": [
+                {"case": case, "file": masked(error.subject), "reason": masked(error.reason)}
+                for case, error in self.failures
+            ],
             "missing": list(self.missing),
-            "extra": [path.as_posix() for path in self.extra],
-            "notes": list(self.notes),
+            "extra": [masked(path.as_posix()) for path in self.extra],
+            "notes": [masked(note) for note in self.notes],
         }
 
     def to_csv(self) -> str:
@@ -129,7 +133,7 @@ class ScoreReport:
         for row in self.rows:
             writer.writerow({**row.to_json(), "status": "scored"})
         for case, error in self.failures:
-            writer.writerow({"case": case, "status": f"failed: {error}"})
+            writer.writerow({"case": case, "status": f"failed: {masked(str(error))}"})
         for case in self.missing:
             writer.writerow({"case": case, "status": "no prediction"})
         return text.getvalue()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mixes import a_slice, scan_mask, scans, synthetic_cohort
 from nibabel import nifti1
-from trees import AFFINE, bids_subject, voxels
+from trees import AFFINE, bids_subject, voxels, wmh_case
 
 from labelgan.data.export import FORMATS
 from labelgan.data.export_mix import Exported, export_sources
@@ -17,6 +17,7 @@ from labelgan.data.export_sources import Source
 from labelgan.data.integrity import check_cohort
 from labelgan.data.layouts import LAYOUTS, read_cohort
 from labelgan.data.prepare import prepare_store
+from labelgan.data.pseudonyms import using
 from labelgan.data.reading import voxel_hash
 from labelgan.data.synthetic_slices import seen_by_generator
 from labelgan.errors import ConfigError, DataError, LeakError
@@ -112,6 +113,21 @@ def test_folds_keep_synthetic_cases_out_of_validation_and_patients_from_their_ge
     assert alone.never_validated == ("p3", "p4")
     assert {name for fold in alone.folds for name in fold.validation} == {"p1", "p2"}
     assert (tmp_path / "alone" / "imagesTr" / "syn0_0000.nii.gz").is_file()  # no clash of ids: as they are
+
+
+@pytest.mark.parametrize(("keyed", "names"), [(False, ("scans-1", "scans-2")), (True, ("cohort-1", "cohort-2"))])
+def test_folders_of_one_name_are_numbered_and_those_above_them_not_told(tmp_path, keyed, names):
+    (tmp_path / "key").write_bytes(bytes(32))
+    roots = []
+    for number, above in enumerate(("JaneDoe", "RichardRoe")):
+        roots.append(tmp_path / above / "scans")
+        wmh_case(roots[-1] / "Utrecht" / "p1", number)
+    with using(tmp_path / "key" if keyed else None):
+        export_sources(roots, tmp_path / "out", "nnunet")
+        ids = sorted(case.id for root in roots for case in read_cohort(root).cases)
+    files = sorted(path.name for path in (tmp_path / "out" / "labelsTr").iterdir())
+    assert files == [f"{name}_{identifier}.nii.gz" for name, identifier in zip(names, ids, strict=True)]
+    assert not any("Doe" in path.read_text() for path in (tmp_path / "out").glob("*.json"))
 
 
 def test_a_scan_that_a_generator_saw_under_other_names_is_found_by_its_voxels(world, tmp_path):

@@ -14,7 +14,7 @@ from labelgan.cli import run_command
 from labelgan.data.integrity import check_cohort
 from labelgan.data.layouts import read_cohort
 from labelgan.data.pseudonyms import keyfile, masked, masked_error, told_path, using
-from labelgan.errors import ConfigError, LeakError
+from labelgan.errors import ConfigError, DataError, LeakError
 
 NAMES = ("DoeJane", "RoeRichard")
 
@@ -108,6 +108,46 @@ def test_errors_are_masked_and_keep_their_kind(scans: Path, key: Path) -> None:
         error = masked_error(LeakError(path, f"is {path}"))
     assert isinstance(error, LeakError)
     assert str(error) == f"{first.id}/FLAIR: is {first.id}/FLAIR"
+
+
+def test_errors_of_any_kind_come_out_masked(scans: Path, key: Path) -> None:
+    inside = scans / "Utrecht" / NAMES[0]
+    first, second = (pseudonym(name) for name in NAMES)
+
+    def told(error: Exception) -> Exception:
+        with pytest.raises(type(error) if isinstance(error, DataError) else Exception) as caught, using(key):
+            read_and_raise(error)
+        return caught.value
+
+    def read_and_raise(error: Exception) -> None:
+        read_cohort(scans)
+        raise error
+
+    words = f"{inside}/notes of {NAMES[0]}_2.txt, {NAMES[1]}: {inside}/pre/T1.nii.gz; {scans}/Utrecht/other"
+    assert str(told(DataError(scans, words))) == f"cohort: {first}/notes of {first}_2.txt, {second}: {first}/T1; -"
+    other = told(PermissionError(13, "Permission denied", str(scans / "other")))
+    assert (type(other), str(other)) == (PermissionError, "[Errno 13] Permission denied: '-'")
+    harmless = ValueError("nothing to hide in 3 of dataset.json, DoeJanet")
+    assert told(harmless) is harmless
+
+
+def test_files_that_a_layout_does_not_take_are_not_named(tmp_path: Path, key: Path) -> None:
+    bids_subject(tmp_path / "bids", "JaneDoe")
+    bids_subject(tmp_path / "bids", "RichardRoe")
+    anat = tmp_path / "bids" / "sub-JaneDoe" / "anat"
+    (anat / "sub-JaneDoe_run-JaneAgain_FLAIR.nii.gz").write_bytes((anat / "sub-JaneDoe_FLAIR.nii.gz").read_bytes())
+    with using(key):
+        report = check_cohort(tmp_path / "bids").to_json()
+    (told,) = report["problems"]
+    assert told["reason"] == "chosen as FLAIR among several; not used: -"
+    assert not any(name in json.dumps(report) for name in ("Jane", "Richard"))
+
+
+def test_numbers_are_no_names(tmp_path: Path, key: Path) -> None:
+    wmh_cohort(tmp_path / "scans", ("1", "20"))
+    with using(key):
+        read_cohort(tmp_path / "scans")
+        assert masked("20 voxels of 1 case") == "20 voxels of 1 case"
 
 
 @pytest.mark.parametrize(("content", "said"), [(b"short", "16 to 4096 bytes"), (bytes(5000), "16 to 4096 bytes")])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from labelgan.data.pseudonyms import using
 from labelgan.errors import ConfigError, DataError, LeakError
 from labelgan.metrics import score_masks
 from labelgan.study.cohort import facts_of, know_cohort
-from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
+from labelgan.study.jobs import PLACES, PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
 from labelgan.study.ledger import JobFolder, Ledger
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 from labelgan.study.run import _require_same_names
@@ -156,6 +157,28 @@ def test_a_job_that_fails_names_no_one(named):
     with pytest.raises(DataError, match=r"^p-[0-9a-f]{12}/T1: an empty file") as caught:
         run(Given(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
     assert "DoeJane" not in str(caught.value)
+
+
+def test_places_are_for_the_owner_alone(tmp_path):
+    Places(tmp_path / "scans").write(tmp_path)
+    assert stat.S_IMODE((tmp_path / PLACES).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", [DataError, KeyError])
+def test_errors_of_a_job_tell_no_path_above_the_folders_of_the_study(tmp_path, monkeypatch, kind):
+    study = tmp_path / "study"
+    Places(tmp_path / "Jane Doe" / "scans", start_from=tmp_path / "run").write(study)
+    folder = study / "jobs" / "prepare-1"
+
+    def fail(context, places):
+        raise kind(f"{places.data}/p1/T1.nii.gz", f"differs from {context.folder}/store and {places.start_from}")
+
+    monkeypatch.setitem(RUNNERS, PREPARE, fail)
+    with pytest.raises(DataError if kind is DataError else RuntimeError) as caught:
+        run(Given(PREPARE, {}, folder=folder))
+    assert "scans/p1/T1.nii.gz" in str(caught.value)
+    assert "study/jobs/prepare-1/store and run" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_study_goes_on_under_the_names_it_began_with(named):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from labelgan.study.ledger import Ledger
-from labelgan.study.results import COLUMNS, scores_csv, study_json, write_if_new
+from labelgan.study.results import COLUMNS, scores_csv, shareable, study_json, write_if_new
 from labelgan.study.run import StudySources, look
 
 
@@ -43,6 +43,11 @@ def test_what_is_not_scored_is_left_out_and_the_study_incomplete(tiny_study, stu
     [
         (["/usr/bin/labelgan", "study", "my scans", "--out", "x"], "labelgan study 'my scans' --out x"),
         (["/usr/bin/pytest", "-q"], ""),
+        (
+            ["/usr/bin/labelgan", "study", "/data/Jane Doe/scans", "--out", "../x/study", "--share", "1/3"],
+            "labelgan study scans --out study --share 1/3",
+        ),
+        (["/usr/bin/labelgan", "study", "~/scans", "--out=/home/jane/study/"], "labelgan study scans --out=study"),
     ],
 )
 def test_the_command_is_told_where_there_was_one(
@@ -52,6 +57,13 @@ def test_the_command_is_told_where_there_was_one(
     cohort, test = look(StudySources(study_cohort), tmp_path)
     facts = study_json(tiny_study.plan, Ledger(tiny_study.folder), study_config, cohort, test, [])
     assert facts["command"] == command
+
+
+def test_a_parent_run_is_told_by_its_name(study_config):
+    assert shareable(study_config) == study_config
+    there = study_config.model_copy(update={"start_from": "/data/JaneDoe/run"})
+    assert shareable(there).start_from == "run"
+    assert shareable(there).model_copy(update={"start_from": None}) == study_config
 
 
 def test_a_file_is_written_only_when_it_changes(tmp_path):

@@ -181,6 +181,9 @@ def audit_slices(
     if isinstance(encoder, LearnedEncoder):
         encoder.save(out / "encoder.safetensors")
     _draw(data, result, out, config.data.seed)
+    if config.encoder.path is not None:  # what lies above it may name people
+        named = config.encoder.model_copy(update={"path": Path(config.encoder.path).name})
+        config = config.model_copy(update={"encoder": named})
     write_text_atomic(out / "config.toml", config.to_toml())
     made = {"config": config.model_dump(mode="json"), "made_with": provenance()}
     write_json_atomic(out / "audit.json", {**result.to_json(), **made})

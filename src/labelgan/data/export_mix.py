@@ -19,7 +19,8 @@ from labelgan.data.export_records import ExportFacts, Fold, LabelledVolume, Orig
 from labelgan.data.export_sources import Source
 from labelgan.data.export_splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
 from labelgan.data.layouts import MIXED_COHORT
-from labelgan.data.layouts_common import unique_ids
+from labelgan.data.layouts_common import safe_label
+from labelgan.data.pseudonyms import keyfile
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import new_folder, write_json_atomic, write_text_atomic
 from labelgan.provenance import provenance
@@ -116,13 +117,23 @@ def _require_known(exclude: Sequence[str], sources: Sequence[Source]) -> None:
 
 
 def _prefixes(sources: Sequence[Source]) -> list[str | None]:
-    """Folder names to put before ids, where two sources share an id or patient; else none."""
+    """Names of folders to put before ids, where two sources share an id or patient; else none.
+
+    Folders of one name are numbered: what lies above them may name people.
+    """
     names = [
         {name for case in source.cases for name in ((case.id,) if source.synthetic else (case.id, case.patient))}
         for source in sources
     ]
     shared = [any(mine & theirs for j, theirs in enumerate(names) if j != i) for i, mine in enumerate(names)]
-    folders = unique_ids([tuple(source.root.resolve().parts[1:]) for source in sources])
+    own = [
+        "cohort" if keyfile() and not source.synthetic else safe_label(source.root.resolve().name) for source in sources
+    ]
+    low = [name.casefold() for name in own]
+    folders = [
+        name if low.count(key) == 1 else f"{name}-{low[: i + 1].count(key)}"
+        for i, (name, key) in enumerate(zip(own, low, strict=True))
+    ]
     return [folder if clash else None for folder, clash in zip(folders, shared, strict=True)]
 
 

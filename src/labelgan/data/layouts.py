@@ -11,7 +11,7 @@ from typing import Any
 from labelgan.data import layouts_bids, layouts_nnunet, layouts_pairs, layouts_wmh
 from labelgan.data.case import Cohort, is_safe_id
 from labelgan.data.layouts_common import manifest_of
-from labelgan.data.pseudonyms import pseudonymised
+from labelgan.data.pseudonyms import hide_root, pseudonymised
 from labelgan.errors import DataError, LeakError
 
 SYNTHETIC_SLICES = "synthetic-slices"
@@ -82,6 +82,7 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
         ('patient-001', 'patient-002')
     """
     root = _folder(root)
+    hide_root(root)
     if layout is None:
         layout, _ = detect_layout(root)
     if layout not in LAYOUTS:

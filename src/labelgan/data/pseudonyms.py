@@ -10,16 +10,21 @@ import contextlib
 import dataclasses
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelgan.data.case import Case, Cohort, ImageRef, Note
-from labelgan.errors import ConfigError, DataError, LabelganError
+from labelgan.errors import ConfigError, DataError, LabelganError, reworded
 
 SMALLEST_KEY, LARGEST_KEY = 16, 4096
 _DIGITS = 12
+_HIDDEN = "-"
+_FILE = re.compile(r"[^\s,;:'\"`/]+\.(?:nii\.gz|nii|png|tiff?|npz|json|dcm|hdr|img)\b")
+# File names that layouts prescribe: they tell nothing of anyone.
+_PRESCRIBED = {"FLAIR.nii.gz", "T1.nii.gz", "wmh.nii.gz", "result.nii.gz", "dataset.json", "manifest.json"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,16 @@ class _Active:
     file: Path
     key: bytes
     places: dict[str, str] = field(default_factory=dict)  # a file's or folder's path to what may be said of it
+    names: dict[str, str] = field(default_factory=dict)  # ids that cannot be mistaken for numbers, to pseudonyms
+    roots: set[str] = field(default_factory=set)  # folders of cohorts that were read
+    patterns: dict[int, re.Pattern[str]] = field(default_factory=dict)  # by the number of names, which only grows
+
+    def any_name(self) -> re.Pattern[str]:
+        """What matches a name that stands by itself, or among dots, dashes and underscores."""
+        if len(self.names) not in self.patterns:
+            longest_first = "|".join(re.escape(name) for name in sorted(self.names, key=len, reverse=True))
+            self.patterns[len(self.names)] = re.compile(rf"(?<![^\W_])(?:{longest_first})(?![^\W_])")
+        return self.patterns[len(self.names)]
 
 
 _ACTIVE: ContextVar[_Active | None] = ContextVar("pseudonyms", default=None)
@@ -35,6 +50,8 @@ _ACTIVE: ContextVar[_Active | None] = ContextVar("pseudonyms", default=None)
 @contextlib.contextmanager
 def using(keyfile: str | Path | None) -> Iterator[None]:
     """Gives every cohort that is read inside pseudonyms of this key; None changes nothing.
+
+    Errors that come out are `masked`.
 
     Raises:
         ConfigError: the file cannot be read, or its key is shorter than 16 bytes or longer than 4096.
@@ -46,6 +63,8 @@ def using(keyfile: str | Path | None) -> Iterator[None]:
     token = _ACTIVE.set(_Active(file, _key(file)))
     try:
         yield
+    except Exception as error:
+        raise reworded(error, masked) from None
     finally:
         _ACTIVE.reset(token)
 
@@ -88,11 +107,18 @@ def pseudonymised(cohort: Cohort) -> Cohort:
         raise DataError(cohort.root, "two of its patients or cases share a pseudonym; use another key")
     new_ids = {old.id: new.id for old, new in zip(cohort.cases, cases, strict=True)}
     notes = tuple(
-        Note(None if note.case is None else new_ids.get(note.case), note.path, note.reason) for note in cohort.notes
+        Note(None if note.case is None else new_ids.get(note.case), note.path, masked(note.reason))
+        for note in cohort.notes
     )
     # In the order of the pseudonyms: that of the names would tell something of them.
     ordered = sorted(cases, key=lambda case: (case.site or "", case.id))
     return dataclasses.replace(cohort, cases=tuple(ordered), notes=notes)
+
+
+def hide_root(root: Path) -> None:
+    """Keeps what lies in a cohort's folder, and where that is, out of errors; nothing where no key is in use."""
+    if (active := _ACTIVE.get()) is not None:
+        active.roots.update((str(root), str(root.resolve())))
 
 
 def _renamed(case: Case, active: _Active) -> Case:
@@ -100,6 +126,9 @@ def _renamed(case: Case, active: _Active) -> Case:
     alone = case.id == case.patient and case.session is None
     identifier = patient if alone else f"{patient}_{_digest(active.key, 'case', case.id)[:8]}"
     session = None if case.session is None else "s-" + _digest(active.key, "session", case.session)
+    for name, told in ((case.patient, patient), (case.id, identifier)):
+        if not name.isdigit() and len(name) > 2:
+            active.names[name] = told
     for name, ref in _files(case):
         active.places[str(ref.path)] = f"{identifier}/{name}"
         active.places.setdefault(str(ref.path.parent), identifier)
@@ -121,18 +150,37 @@ def told_path(path: Path) -> str | None:
     None where cohorts keep their names.
     """
     active = _ACTIVE.get()
-    return None if active is None else active.places.get(str(path), "-")
+    return None if active is None else active.places.get(str(path), _HIDDEN)
 
 
 def masked(text: str) -> str:
-    """A text with the paths of every case that was read replaced as `told_path` has them."""
+    """A text under pseudonyms: files and folders as `told_path` has them, ids replaced, other files' names left out."""
     active = _ACTIVE.get()
-    for place in sorted(active.places if active else (), key=len, reverse=True):
-        text = text.replace(place, active.places[place])  # type: ignore[union-attr]
-    return text
+    if active is None:
+        return text
+    if text in active.roots:
+        return "cohort"
+    for root in sorted(active.roots, key=len, reverse=True):
+        if root in text:
+            for place in sorted((place for place in active.places if place in text), key=len, reverse=True):
+                text = text.replace(place, active.places[place])
+            text = re.sub(
+                rf"(?<![\w.-]){re.escape(root)}/(\S*[^\s,;:'\"`)])", lambda match: _told(match[1], active), text
+            )
+            if "/" in root:
+                text = text.replace(root, "cohort")
+    told = set(active.places.values())
+    text = _FILE.sub(lambda match: match[0] if match[0] in _PRESCRIBED or match[0] in told else _HIDDEN, text)
+    return active.any_name().sub(lambda match: active.names[match[0]], text) if active.names else text
 
 
 def masked_error(error: LabelganError) -> LabelganError:
-    """The same error with its words masked; of the same kind and exit code."""
-    made = type(error)(masked(error.subject), masked(error.reason))
-    return made.with_traceback(error.__traceback__)
+    """An error that was kept for later, `masked`; of the same kind and exit code."""
+    made = reworded(error, masked)
+    assert isinstance(made, LabelganError)
+    return made
+
+
+def _told(inside: str, active: _Active) -> str:
+    """What may be said of a path under a cohort's folder, which may be told already."""
+    return inside if inside in active.places.values() else _HIDDEN

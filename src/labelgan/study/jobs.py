@@ -20,9 +20,9 @@ from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.data.case import LESION, Case, ImageRef
 from labelgan.data.layouts import read_cohort
-from labelgan.data.pseudonyms import masked_error, using
+from labelgan.data.pseudonyms import using
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError, LabelganError
+from labelgan.errors import DataError, reworded
 from labelgan.files import read_json, sha256_file, write_json_atomic
 from labelgan.progress import Progress
 from labelgan.study.guard import require_unseen
@@ -76,10 +76,10 @@ class Places:
     pseudonymise: Path | None = None
 
     def write(self, study: Path) -> None:
-        """Writes them beside the jobs."""
+        """Writes them beside the jobs, for the owner alone to read: no other file tells where the data lies."""
         folders = {name: getattr(self, name) for name in ("data", *_OPTIONAL)}
         texts = {name: None if path is None else str(path.resolve()) for name, path in folders.items()}
-        write_json_atomic(study / PLACES, {**texts, "device": self.device})
+        write_json_atomic(study / PLACES, {**texts, "device": self.device}, mode=0o600)
 
     @classmethod
     def of(cls, job: Path) -> Places:
@@ -89,19 +89,26 @@ class Places:
         given = {name: None if path is None else Path(path) for name, path in paths.items()}
         return cls(data=Path(content["data"]), device=content["device"], **given)
 
+    def without_paths(self, text: str, study: Path) -> str:
+        """A text with the folders of the study and of what it reads by their own names alone."""
+        folders = [study, study.resolve(), *(getattr(self, name) for name in ("data", *_OPTIONAL))]
+        for folder in sorted({str(folder) for folder in folders if folder is not None}, key=len, reverse=True):
+            text = text.replace(folder, Path(folder).name)
+        return text
+
     def cohort(self, name: str) -> Path:
         """The folder of ``data`` or ``test``."""
         return self.data if name == "data" or self.test is None else self.test
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Does a job of any kind and gives its result."""
+    """Does a job of any kind and gives its result. Its errors tell no path above the study's and cohorts' folders."""
     places = Places.of(context.folder)
-    with using(places.pseudonymise):
-        try:
+    try:
+        with using(places.pseudonymise):
             return RUNNERS[context.kind](context, places)
-        except LabelganError as error:
-            raise masked_error(error) from None
+    except Exception as error:
+        raise reworded(error, lambda text: places.without_paths(text, context.folder.parents[1])) from None
 
 
 def prepare(context: Context, places: Places) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def study_json(
             }
             for fold in plan.folds
         ],
-        "config": config.model_dump(mode="json"),
+        "config": shareable(config).model_dump(mode="json"),
         "cost": _cost(plan.jobs, ledger),
         "failed": list(failed),
         "generators": _generators(plan, ledger),
@@ -122,7 +122,21 @@ def _command() -> str:
         return ""  # it holds the names of folders
     if Path(program).name not in ("labelgan", "__main__.py"):
         return ""
-    return shlex.join(["labelgan", *arguments])
+    return shlex.join(["labelgan", *(_by_name(argument) for argument in arguments)])
+
+
+def _by_name(argument: str) -> str:
+    """An argument, a path in it by its last part alone: what lies above may name people."""
+    option, equals, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+    looks = value.startswith(("/", "./", "../", "~")) or ("/" in value and Path(value).exists())
+    return f"{option}{equals}{Path(value).resolve().name}" if looks else argument
+
+
+def shareable(config: StudyConfig) -> StudyConfig:
+    """The settings with the run that generators start from by its name alone; `study.jobs.Places` tells where it is."""
+    if config.start_from is None:
+        return config
+    return config.model_copy(update={"start_from": Path(config.start_from).name})
 
 
 def write_verdict(folder: Path, seed: int) -> dict[str, Any]:

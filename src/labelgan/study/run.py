@@ -27,6 +27,7 @@ from labelgan.study.results import (
     STUDY,
     VERDICT,
     scores_csv,
+    shareable,
     study_json,
     write_if_new,
     write_verdict,
@@ -136,7 +137,7 @@ def run_study(
         cohort, test = look(sources, out, look_report)
         plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
         Places(sources.data, sources.test, sources.start_from, sources.synthetic, device, keyfile()).write(out)
-        write_if_new(out / CONFIG, config.to_toml())
+        write_if_new(out / CONFIG, shareable(config).to_toml())
         ledger = Ledger(out)
         made = make_engine(engine, ledger, engine_config) if isinstance(engine, str) else engine(ledger)
         with made as running:

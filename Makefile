@@ -5,13 +5,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint types unit format docs assets bench gpu clean
+.PHONY: help demo test lint types unit format docs assets bench bench-check gpu clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the demo (about five minutes of work on two cores)"
 	@echo "make test    install everything and run lint, types and tests"
 	@echo "make docs    build the documentation as pages in build/docs"
-	@echo "make bench   print the benchmark tables"
+	@echo "make bench   measure speed and memory, write docs/results/speed.md and bench/baseline.json"
+	@echo "make bench-check  measure briefly and compare with the committed table"
 	@echo "make assets  make the shipped phantom generator again (hours on two cores)"
 	@echo "make gpu     run the queue of experiments that want a GPU"
 
@@ -57,9 +58,12 @@ docs:
 assets: $(VENV)/.run
 	$(BIN)/python bench/make_phantom_generator.py
 
+# Each bench in a process of its own; one of them makes an environment with Keras, .venv-keras-jax, on its first run.
 bench: $(VENV)/.run
-	$(BIN)/python bench/store_reading.py
-	$(BIN)/python bench/training_step.py
+	$(BIN)/python bench/benches.py
+
+bench-check: $(VENV)/.run
+	$(BIN)/python bench/regression.py
 
 gpu: $(VENV)/.run
 	@for script in bench/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -18,8 +18,11 @@ import numpy as np
 STAGES = (64, 96, 128, 256, 512)  # channels of the five stages at width 64
 
 
-def build_unet(channels: int, width: int, size: tuple[int, int]) -> Any:
-    """The published network for slices of one size, (N, H, W, C) -> (N, H, W, 1) probabilities."""
+def build_unet(channels: int, width: int, size: tuple[int, int], normalised: bool = False) -> Any:
+    """The published network for slices of one size, (N, H, W, C) -> (N, H, W, 1) probabilities.
+
+    With ``normalised`` a batch norm stands between each convolution and its ReLU.
+    """
     import keras  # pyright: ignore[reportMissingImports]
     from keras import layers  # pyright: ignore[reportMissingImports]
 
@@ -27,7 +30,8 @@ def build_unet(channels: int, width: int, size: tuple[int, int]) -> Any:
 
     def two_convolutions(x: Any, filters: int, first: int = 3, second: int = 3) -> Any:
         for kernel in (first, second):
-            x = layers.Conv2D(filters, kernel, padding="same", activation="relu")(x)
+            x = layers.Conv2D(filters, kernel, padding="same", activation=None if normalised else "relu")(x)
+            x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)) if normalised else x
         return x
 
     def missing(large: Any, small: Any) -> tuple[tuple[int, int], tuple[int, int]]:

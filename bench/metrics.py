@@ -3,16 +3,14 @@
 The rival follows the definitions of the WMH Segmentation Challenge filter by filter (threshold, mask, in-plane erosion,
 point transform, connected components), one process, volumes already in memory on both sides.
 
-Run: ``python bench/metrics.py [--threads N] [--repeats R]``. Prints one table; the target is a ratio of 20.
+Run: ``python bench/metrics.py [--short]``. Prints one table; the target is a ratio of 20.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import time
-from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,9 @@ from labelgan.data.case import Volume
 from labelgan.data.itk import to_itk
 from labelgan.metrics import METRICS, Scores, score_masks
 from labelgan.rng import generator_for
+from measure import Bench, Figure, main, median_ratio, take_turns
 
+TARGET = 20.0
 VOLUMES = (
     ((240, 240, 48), (0.958, 0.958, 3.0), 20),
     ((240, 240, 48), (0.958, 0.958, 3.0), 80),
@@ -109,17 +109,6 @@ def _touched(lesions: Any, other: Any) -> float:
     return (len(np.unique(SimpleITK.GetArrayFromImage(hit))) - 1) / count if count else 1.0
 
 
-def best_times(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """The fastest of some runs of each call, seconds; the calls take turns, so that a busy machine slows all alike."""
-    times = [math.inf] * len(calls)
-    for _ in range(repeats):
-        for number, call in enumerate(calls):
-            start = time.perf_counter()
-            call()
-            times[number] = min(times[number], time.perf_counter() - start)
-    return times
-
-
 def compare(ours: Scores, rival: dict[str, float]) -> None:
     """Stops the bench where a value differs by more than 1e-9 relative (HD95: 1e-6 mm)."""
     for name in METRICS:
@@ -129,28 +118,46 @@ def compare(ours: Scores, rival: dict[str, float]) -> None:
             raise SystemExit(f"{name} differs: {value} here, {rival[name]} through the filters")
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="of SimpleITK's filters; ours use one")
-    parser.add_argument("--repeats", type=int, default=3, help="of which the fastest counts")
-    arguments = parser.parse_args()
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(arguments.threads)
-    print(
-        f"SimpleITK {SimpleITK.Version().VersionString()}, {arguments.threads} thread(s); best of {arguments.repeats}"
-    )
-    print(f"{'volume':>14}{'lesions':>9}{'voxels':>9}{'filters, s':>12}{'ours, s':>10}{'ratio':>8}")
+def figures(short: bool) -> list[Figure]:
+    """Times every volume; the short run takes the smaller ones."""
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    rows = []
     for shape, spacing, lesions in VOLUMES:
+        small = shape[2] < 100
+        if short and not small:
+            continue
         reference, prediction = make_masks(shape, spacing, lesions)
         affine = np.diag([*spacing, 1.0])
         images = to_itk(Volume(reference, affine)), to_itk(Volume(prediction, affine))
         compare(score_masks(reference, prediction, affine=affine), score_with_filters(*images))
         both = partial(score_masks, reference, prediction, affine=affine), partial(score_with_filters, *images)
-        ours, rival = best_times(both, arguments.repeats)
-        size = "×".join(map(str, shape))
+        ours, rival = take_turns(both, 5 if short else 7)
         voxels = np.count_nonzero(reference == 1)
-        print(f"{size:>14}{lesions:>9}{voxels:>9,}{rival:>12.3f}{ours:>10.4f}{rival / ours:>8.1f}")
+        rows.append(
+            Figure(
+                name=f"`score_masks`, {'×'.join(map(str, shape))}, {lesions} lesions of {voxels:,} voxels",
+                against="SimpleITK's filters",
+                ratio=median_ratio(rival, ours),
+                better="higher",
+                target=TARGET,
+                detail=f"{median(ours) * 1e3:.0f} ms; {median(rival) * 1e3:,.0f} ms",
+                short=small,
+            )
+        )
+    return rows
 
+
+BENCH = Bench(
+    name="metrics",
+    title="The five metrics",
+    command="python bench/metrics.py",
+    text="""
+Times faster than the same five definitions filter by filter in SimpleITK (threshold, mask, in-plane erosion, point
+transform, connected components, a k-d tree for the distances). One thread each, volumes in memory; every value is first
+compared, and the bench stops where one differs.
+""",
+    figures=figures,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)

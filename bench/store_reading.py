@@ -1,16 +1,16 @@
 """Measures how fast random batches come out of a slice store, beside a plain ``np.load`` of the same bytes.
 
-Run: ``python bench/store_reading.py [STORE]``. Without STORE it makes one of noise, 200×200 with two channels, in a
-temporary folder. Prints one table; the target is 2,000 slices/s.
+Run: ``python bench/store_reading.py [--short]``. The store is one of noise, 200×200 with two channels, in a temporary
+folder. Prints one table; the target is 2,000 slices/s.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -21,8 +21,12 @@ from labelgan.data.prepare import ArrayWriter
 from labelgan.data.store import INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest
 from labelgan.files import write_json_atomic, write_text_atomic
 from labelgan.rng import generator_for
+from measure import Bench, Figure, Ratio, main, median_interval, median_ratio, take_turns
 
 BATCH = 16
+SLICES = 2048
+TURN = 50  # batches
+TARGET = 2000.0  # slices/s
 
 
 def make_store(folder: Path, slices: int, size: int = 200) -> SliceStore:
@@ -62,40 +66,57 @@ def make_store(folder: Path, slices: int, size: int = 200) -> SliceStore:
     return SliceStore.open(folder)
 
 
-def slices_per_second(read: Callable[[int], object], seconds: float = 3.0) -> float:
-    """Calls ``read(i)``, a batch each, for some seconds."""
-    read(0)
-    start, batches = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < seconds:
-        batches += 1
-        read(batches)
-    return batches * BATCH / elapsed
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("store", nargs="?", type=Path)
-    parser.add_argument("--slices", type=int, default=2048, help="of the store of noise")
-    arguments = parser.parse_args()
+def figures(short: bool) -> list[Figure]:
+    """Reads batches in turns."""
     with tempfile.TemporaryDirectory() as folder:
-        store = SliceStore.open(arguments.store) if arguments.store else make_store(Path(folder), arguments.slices)
-        random = generator_for(0, "bench", "rows")
-        rows = random.integers(0, len(store), (512, BATCH))
+        store = make_store(Path(folder), SLICES)
+        rows = generator_for(0, "bench", "rows").integers(0, len(store), (TURN, BATCH))
         parts = (store.images[rows[0]], store.masks[rows[0]], store.brains[rows[0]])
         paths = [Path(folder) / f"batch{number}.npy" for number in range(len(parts))]
         for path, part in zip(paths, parts, strict=True):
             np.save(path, part)
-        ours = slices_per_second(lambda i: store.read(rows[i % len(rows)]))
-        plain = slices_per_second(lambda _: [np.load(path) for path in paths])
-        megabytes = sum(part.nbytes for part in parts) / BATCH / 1e6
-    channels, (height, width) = len(store.channels), store.size
-    print(f"{len(store)} slices of {channels}×{height}×{width}, {megabytes:.2f} MB each, batches of {BATCH}")
-    print(f"{'':34}{'slices/s':>10}{'MB/s':>10}")
-    print(f"{'SliceStore.read, random rows':34}{ours:10,.0f}{ours * megabytes:10,.0f}")
-    print(f"{'np.load of a batch kept as a file':34}{plain:10,.0f}{plain * megabytes:10,.0f}")
-    print(f"ratio {ours / plain:.2f}; read also turns float16 into float32, np.load does not")
 
+        def many(read: Callable[[np.ndarray], object]) -> None:
+            for chosen in rows:
+                read(chosen)
+
+        calls = partial(many, store.read), partial(many, lambda _: [np.load(path) for path in paths])
+        ours, plain = take_turns(calls, 7 if short else 15)
+        megabytes = sum(part.nbytes for part in parts) / BATCH / 1e6
+    rates, theirs = ([TURN * BATCH / seconds for seconds in each] for each in (ours, plain))
+    rate = Ratio(median(rates), *median_interval(rates), len(rates))
+    return [
+        Figure(
+            name=f"`SliceStore.read`, random rows, batches of {BATCH}, 2×200×200",
+            against="slices a second",
+            ratio=rate,
+            better="higher",
+            target=TARGET,
+            detail=f"{megabytes:.2f} MB a slice, {rate.value * megabytes:,.0f} MB/s",
+            unit="slices/s",
+        ),
+        Figure(
+            name="`SliceStore.read`, share of the speed of `np.load`",
+            against="`np.load` of a batch kept as three files",
+            ratio=median_ratio(plain, ours),
+            better="higher",
+            detail=f"{rate.value:,.0f} slices/s; {median(theirs):,.0f} slices/s",
+        ),
+    ]
+
+
+BENCH = Bench(
+    name="store-reading",
+    title="Reading the slice store",
+    command="python bench/store_reading.py",
+    text="""
+Random batches out of a store of 2,048 slices of 200×200 with two channels, against `np.load` of the same bytes kept as
+a file of their own. `read` also picks rows from all over the store and turns float16 into float32; `np.load` does
+neither. The files are in the page cache on both sides. What a training waits for its data is under
+[training steps](#training-steps).
+""",
+    figures=figures,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)

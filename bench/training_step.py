@@ -1,35 +1,78 @@
-"""Times a training step of `labelgan train` against a bare loop of the same networks and game, in one process.
+"""Times the steps of `labelgan train` and `labelgan segment train` against bare loops of the same networks.
 
-Run: python bench/training_step.py [--steps 20] [--size 64]
-Prints seconds a step for both, their ratio, and the share of this machine's own matrix-product rate.
+Run: ``python bench/training_step.py [--short]``. Prints one table: overhead, share of the machine's rate of matrix
+products, share of a step that waits for its data.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+import itertools
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from labelgan import api
 from labelgan.config_gan import GanConfig
+from labelgan.config_seg import SegConfig
+from labelgan.data.store import SliceStore
 from labelgan.gan.batches import BatchSource, training_rows
-from labelgan.gan.inputs import gather_content, make_inputs
+from labelgan.gan.inputs import Compositions, Latents, gather_content, make_inputs
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
-from labelgan.gan.trainer import Trainer, build_networks
-from labelgan.rng import generator_for
+from labelgan.gan.train import train_generator
+from labelgan.gan.trainer import build_networks
+from labelgan.rng import generator_for, reseed_torch
+from labelgan.seg.batches import SegBatches
+from labelgan.seg.losses import soft_dice_loss
+from labelgan.seg.networks import build_segmenter
+from labelgan.seg.train import train_segmenter
+from measure import (
+    PRODUCT_GFLOP,
+    Bench,
+    Figure,
+    Ratio,
+    Turns,
+    in_rounds,
+    main,
+    matrix_product,
+    median_ratio,
+    stopwatch,
+)
 from study_scale import Counter
 
-MODELS = ("r3gan", "wgan-gp", "refiner")
+SIDE = 64
+MODELS = ("refiner", "r3gan", "wgan-gp")
+OVERHEAD, WAITING = 1.05, 0.05
+SETTINGS = ["train.device=cpu", "train.threads=1"]
+
+Step = Callable[[int], object]
 
 
-def bare_step(config: GanConfig, size: tuple[int, int], given: tuple[Tensor, ...]):
-    """Gives a function that makes one step of the same game on fixed tensors, without augmentation, average or data."""
+def bare(step: Step) -> Step:
+    """The step as a plain loop makes it: without the deterministic mode that the training beside it has switched on."""
+
+    def run(index: int) -> None:
+        torch.use_deterministic_algorithms(False)
+        try:
+            step(index)
+        finally:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+    return run
+
+
+def bare_game(config: GanConfig, size: tuple[int, int], given: tuple[Tensor, ...]) -> Step:
+    """One step of the same game on fixed tensors, without augmentation, averaging or data."""
     generator, critic = build_networks(config, 3, size)
     objective, settings = OBJECTIVES[config.objective.name], config.objective
     betas = (config.optimizer.beta1, config.optimizer.beta2)
@@ -55,66 +98,205 @@ def bare_step(config: GanConfig, size: tuple[int, int], given: tuple[Tensor, ...
         loss.backward()
         g_optimizer.step()
         critic.requires_grad_(True)
+        float(loss.detach())
 
     return step
 
 
-def matmul_gflops() -> float:
-    """The machine's own ceiling: fp32 products of 1024×1024 matrices."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    times = []
-    for _ in range(10):
-        started = time.perf_counter()
-        torch.mm(a, b)
-        times.append(time.perf_counter() - started)
-    return 2 * 1024**3 / median(times) / 1e9
+def bare_segmenter(config: SegConfig, channels: int, size: tuple[int, int]) -> Step:
+    """One step of the same segmenter on one fixed batch, without augmentation or data."""
+    reseed_torch(0, "bench", "segmenter")
+    network = build_segmenter(config.network, channels).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.train.lr)
+    images_NCHW = torch.randn(config.train.batch_size, channels, *size)
+    masks_NHW = (torch.rand(config.train.batch_size, *size) < 0.02).to(torch.uint8)
+
+    def step(index: int) -> None:
+        loss = soft_dice_loss(network(images_NCHW), masks_NHW)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        float(loss.detach())
+
+    return step
 
 
-def gflop_a_step(step: Callable[[int], None], every: int) -> float:
-    """Multiplications and additions of a step, in thousand millions, over one round of the lazy penalty."""
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of rounds of steps, all of one length, and what is known of them.
+
+    Attributes:
+        ours, bare, product: of each round; ``product`` of as many matrix products as a round has steps.
+        data, inputs: seconds a step that reading real slices takes, and composing or drawing what a generator is given.
+        gflop: of a round.
+        length: steps of a round.
+        last: of the last step of all, which also draws a picture and saves.
+    """
+
+    ours: list[float]
+    bare: list[float]
+    product: list[float]
+    data: list[float]
+    gflop: float
+    length: int
+    last: float
+
+    @property
+    def overhead(self) -> Ratio:
+        """Ours over bare."""
+        return median_ratio(self.ours, self.bare)
+
+    @property
+    def ceiling(self) -> Ratio:
+        """Share of the rate of matrix products."""
+        made = [self.gflop / seconds for seconds in self.ours]
+        return median_ratio(made, [PRODUCT_GFLOP * self.length / seconds for seconds in self.product])
+
+    @property
+    def waiting(self) -> Ratio:
+        """Share of a round in which the next batch is being made."""
+        return median_ratio(self.data, self.ours)
+
+
+def watch(train: Callable[[Any], object], rival: Step, watched: Sequence[tuple[Any, str]], length: int = 1) -> Measured:
+    """Runs a training with its rival, and a matrix product, between its steps.
+
+    Args:
+        train: takes a ``report`` and trains.
+        rival: the bare step.
+        watched: methods that make data, as (class, name).
+        length: steps after which the work repeats, as the lazy penalty has it.
+    """
+    multiply = matrix_product()
     with Counter() as counter:
-        for index in range(every):
-            step(index)
-    return counter.total / every / 1e9
+        for index in range(length):
+            rival(index)
+    turns = Turns([bare(rival), lambda _: multiply()])
+    marks: list[float] = []
+    with ExitStack() as stack:
+        spent = [stack.enter_context(stopwatch(owner, name)) for owner, name in watched]
+
+        def report(done: int, steps: int, text: str) -> None:
+            marks.append(sum(map(sum, spent)))
+            turns(done, steps, text)
+
+        train(report)
+    data = [after - before for before, after in itertools.pairwise(marks)]
+    ours, rivals, products, data = (in_rounds(times[:-1], length) for times in (*turns.times, data))
+    return Measured(ours, rivals, products, data, counter.total / 1e9, length, turns.times[0][-1])
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--size", type=int, default=64)
-    arguments = parser.parse_args()
-    size = (arguments.size, arguments.size)
-    ceiling = matmul_gflops()
-    print(f"threads {torch.get_num_threads()}, matrix products {ceiling:.0f} GFLOP/s")
-    print(f"{'model':<10} {'ours s/step':>12} {'bare s/step':>12} {'ratio':>7} {'GFLOP/step':>11} {'of ceiling':>11}")
-    with tempfile.TemporaryDirectory() as folder:
-        api.phantom(Path(folder) / "phantom", 2, 0)
-        store = api.prepare(
-            Path(folder) / "phantom", Path(folder) / "store", size=size, spacing_mm=205 / arguments.size
-        )
+def generator_config(model: str, steps: int) -> GanConfig:
+    """The laptop preset of a model on one thread."""
+    return GanConfig.for_model(model, "laptop", [*SETTINGS, f"train.steps={steps}"])
+
+
+def segmenter_config(steps: int) -> SegConfig:
+    """The laptop preset, one member on one thread."""
+    return SegConfig.for_segmenter("li2018", [*SETTINGS, f"train.steps={steps}", "train.members=1"], "laptop")
+
+
+def generator_training(store: SliceStore, config: GanConfig, out: Path) -> Callable[[Any], object]:
+    """The training that a ``report`` can be given to."""
+    return lambda report: train_generator(store, out, config, report=report)
+
+
+def segmenter_training(store: SliceStore, config: SegConfig, out: Path) -> Callable[[Any], object]:
+    """Likewise."""
+    return lambda report: train_segmenter(store, out, config, report=report)
+
+
+def watch_generator(store: SliceStore, config: GanConfig, out: Path) -> Measured:
+    """A generator's training beside its bare loop."""
+    rows = training_rows(store, config)
+    inputs = make_inputs(config, gather_content(store, rows, config))
+    given = inputs.batch(generator_for(0, "bench"), config.train.batch_size)
+    data = [(BatchSource, "batch"), (Compositions, "batch"), (Latents, "batch")]
+    rival = bare_game(config, store.size, given)
+    return watch(generator_training(store, config, out), rival, data, config.objective.penalty_every)
+
+
+def watch_segmenter(store: SliceStore, config: SegConfig, out: Path) -> Measured:
+    """A segmenter's training beside its bare loop."""
+    rival = bare_segmenter(config, len(store.channels), store.size)
+    return watch(segmenter_training(store, config, out), rival, [(SegBatches, "batch")])
+
+
+def make_store(folder: Path, side: int = SIDE) -> SliceStore:
+    """Three phantoms, cut to slices of ``side`` pixels."""
+    api.phantom(folder / "phantom", 3, 0)
+    return api.prepare(folder / "phantom", folder / "store", size=(side, side), spacing_mm=205 / side)
+
+
+def rows_of(what: str, measured: Measured, saved_every: int) -> list[Figure]:
+    """The three figures of one training."""
+    steps = measured.length
+    ours, rival = (median(times) / steps for times in (measured.ours, measured.bare))
+    rate = PRODUCT_GFLOP * steps / median(measured.product)
+    saving = max(0.0, measured.last - ours)
+    data = median(measured.data) / steps
+    return [
+        Figure(
+            name=f"{what}, cost of a step",
+            against="bare loop",
+            ratio=measured.overhead,
+            better="lower",
+            target=OVERHEAD,
+            detail=f"{ours * 1e3:.0f} ms; {rival * 1e3:.0f} ms; a save and picture every {saved_every} steps add "
+            f"{saving / saved_every / ours:.1%}",
+        ),
+        Figure(
+            name=f"{what}, share of the machine's ceiling",
+            against="rate of 1024×1024 matrix products",
+            ratio=measured.ceiling,
+            better="higher",
+            detail=f"{measured.gflop / steps:.1f} GFLOP a step; ceiling {rate:.0f} GFLOP/s",
+        ),
+        Figure(
+            name=f"{what}, waiting for data",
+            against="the whole step",
+            ratio=measured.waiting,
+            better="lower",
+            target=WAITING,
+            detail=f"{data * 1e3:.1f} ms",
+            slack=0.02,
+        ),
+    ]
+
+
+def figures(short: bool) -> list[Figure]:
+    """Trains every model for some steps."""
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = make_store(folder)
         for model in MODELS:
-            config = GanConfig.for_model(model, "laptop")
-            rows = training_rows(store, config)
-            inputs = make_inputs(config, gather_content(store, rows, config))
-            given = inputs.batch(generator_for(0, "bench"), config.train.batch_size)
-            trainer = Trainer(config, 3, size, inputs, torch.device("cpu"))
-            source = BatchSource(store, rows, config, torch.device("cpu"))
-            bare = bare_step(config, size, given)
-            gflop = gflop_a_step(bare, config.objective.penalty_every)
-            ours_times, bare_times = [], []
-            for index in range(arguments.steps + 2):
-                started = time.perf_counter()
-                trainer.step(index, lambda turn, index=index, source=source: source.batch(index, turn)[0])
-                between = time.perf_counter()
-                bare(index)
-                ours_times.append(between - started)
-                bare_times.append(time.perf_counter() - between)
-            # The lazy penalty makes every fourth step dearer: means, after two warm-up steps.
-            ours, rival = (sum(times[2:]) / arguments.steps for times in (ours_times, bare_times))
-            share = gflop / ours / ceiling
-            print(f"{model:<10} {ours:>12.4f} {rival:>12.4f} {ours / rival:>7.3f} {gflop:>11.2f} {share:>10.0%}")
+            every = generator_config(model, 1).objective.penalty_every
+            rounds = (5 if short else 11) if every > 1 else (9 if short else 21)
+            config = generator_config(model, rounds * every + 2)
+            rows += rows_of(f"`{model}`", watch_generator(store, config, folder / model), config.train.checkpoint_every)
+        config = segmenter_config(32 if short else 82)
+        rows += rows_of(
+            "segmenter", watch_segmenter(store, config, folder / "segmenter"), config.train.checkpoint_every
+        )
+    return rows
 
+
+BENCH = Bench(
+    name="training-step",
+    title="Training steps",
+    command="python bench/training_step.py",
+    text=f"""
+The loops of `labelgan train` and `labelgan segment train` themselves, timed from report to report (data, augmentation,
+averaged generator, figures, logs), against a bare loop of the same networks and the same losses on one fixed batch:
+no data, no augmentation, no average, no deterministic mode. Laptop preset, slices of {SIDE}×{SIDE} of phantoms, one
+thread. Steps take turns, ours, bare, and a matrix product, which is the ceiling; lazy penalties are summed over their
+round. *Waiting for data* is the share of our step in which reading, composing and augmenting make the next batch.
+Batches are made where they are used: nothing is read ahead.
+""",
+    figures=figures,
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)

@@ -5,11 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint types unit format docs assets bench bench-check gpu clean
+.PHONY: help demo test drill lint types unit format docs assets bench bench-check gpu clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the demo (about five minutes of work on two cores)"
 	@echo "make test    install everything and run lint, types and tests"
+	@echo "make drill   kill, starve and confuse everything for real, write docs/results/reliability.md (half an hour)"
 	@echo "make docs    build the documentation as pages in build/docs"
 	@echo "make bench   measure speed and memory, write docs/results/speed.md and bench/baseline.json"
 	@echo "make bench-check  measure briefly and compare with the committed table"
@@ -44,6 +45,10 @@ types: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# What make test leaves out: faults made for real, many times over.
+drill: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python bench/drill_table.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import traceback
@@ -13,6 +14,10 @@ import typer
 from labelgan import __version__, cli_audit, cli_config, cli_export, cli_segment, cli_studio, cli_study
 from labelgan.cli_common import Device, Exclude, Pseudonymise, Settings, ids, say, slice_size
 from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, LabelganError
+
+# What a disk or its owner may refuse; no fault of the program.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+MACHINE_FAULTS = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
 
 app = typer.Typer(
     name="labelgan",
@@ -352,6 +357,11 @@ def _told(error: Exception) -> tuple[str, int]:
     words = getattr(error, "format_message", None)
     if callable(words):
         return _usage_words(error, str(words())), EXIT_USAGE
+    if isinstance(error, MemoryError):
+        return f"memory: there is not enough of it: {str(error) or 'the machine gave no more'}", EXIT_PROBLEMS
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+        kept = "; what was finished is kept: make room and go on" if error.errno in NO_ROOM else ""
+        return f"{error.filename or 'this machine'}: {(error.strerror or '').lower()}{kept}", EXIT_USAGE
     reason = " ".join(str(error).split())
     return f"{type(error).__name__}: {reason} (a fault of labelgan; --debug shows where)", EXIT_PROBLEMS
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from labelgan.data.store import SliceStore
+from tiny import tiny_study_config
+
 Told = Callable[..., None]
 
 
@@ -24,3 +27,14 @@ def told(request: pytest.FixtureRequest) -> Told:
                 stream.write(json.dumps({**line, "test": request.node.nodeid}) + "\n")
 
     return tell
+
+
+@pytest.fixture
+def drill_places(
+    phantom_cohort: Path, phantom_store: SliceStore, tiny_run: Path, study_cohort: Path, tmp_path: Path
+) -> dict[str, str]:
+    """What the commands of `drill_commands` read."""
+    settings = tmp_path / "study.toml"
+    settings.write_text(tiny_study_config('arms=["classical"]', "folds=2").to_toml())
+    found = {"cohort": phantom_cohort, "store": phantom_store.path, "run": tiny_run, "data": study_cohort}
+    return {name: str(path) for name, path in {**found, "settings": settings}.items()}

@@ -17,10 +17,14 @@ from typing import Any
 
 from drill_children import Child
 
+from labelgan.checkpoint import checkpoint_folders, load_latest
+from labelgan.errors import LabelganError
 from labelgan.rng import generator_for
 
 LONGEST_S = 240.0  # for one command of a drill, on a busy machine
 BEFORE, DURING, AFTER = "before the first save", "in the midst of a save", "between saves"
+
+DONE_JOBS = "jobs/*/done.json"
 
 _HALF = re.compile(r"^\..+\.(tmp|partial|building|replaced)$")
 _NOT_COMPARED = {".lock", "log.txt", "job.json", "report.html", "audit.html", "places.json"}
@@ -75,6 +79,19 @@ def phase(folder: Path, before: set[tuple[str, int]], saved: str) -> str:
     if halves(folder) - before:
         return DURING
     return AFTER if any(folder.glob(saved)) else BEFORE
+
+
+def checkpoints_hold(folder: Path) -> str | None:
+    """A line where the newest checkpoint is not whole: nothing but whole folders may bear a checkpoint's name."""
+    for root in folder.rglob("checkpoints"):
+        try:
+            latest = load_latest(root)
+        except LabelganError as error:
+            return str(error)
+        folders = checkpoint_folders(root)
+        if folders and (latest is None or latest.folder != folders[-1]):
+            return f"{folders[-1]} is not whole"
+    return None
 
 
 @dataclass

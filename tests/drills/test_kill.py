@@ -7,32 +7,13 @@ from pathlib import Path
 
 import pytest
 from drill_children import Child, begin, command, inline_study
-from drill_kills import differences, kill_again_and_again, results_of
+from drill_commands import SAVING, options
+from drill_kills import DONE_JOBS, checkpoints_hold, differences, kill_again_and_again, results_of
 
-from labelgan.checkpoint import checkpoint_folders, load_latest
 from labelgan.data.store import SliceStore
-from labelgan.errors import LabelganError
 from tiny import SEG_SETTINGS, SETTINGS, tiny_study_config
 
 DRILL = pytest.mark.drill
-SAVING = ["train.checkpoint_every=1", "train.log_every=1"]
-
-
-def as_options(settings: list[str]) -> list[str]:
-    return [part for setting in settings for part in ("--set", setting)]
-
-
-def checkpoints_hold(folder: Path) -> str | None:
-    """The newest checkpoint is whole, wherever there is one: nothing but whole folders bears a checkpoint's name."""
-    for root in folder.rglob("checkpoints"):
-        try:
-            latest = load_latest(root)
-        except LabelganError as error:
-            return str(error)
-        folders = checkpoint_folders(root)
-        if folders and (latest is None or latest.folder != folders[-1]):
-            return f"{folders[-1]} is not whole"
-    return None
 
 
 GENERATORS = [
@@ -44,7 +25,7 @@ GENERATORS = [
 @pytest.mark.parametrize(("model", "kills"), [pytest.param(m, k, marks=marks) for m, k, marks in GENERATORS])
 def test_training_a_generator(phantom_store: SliceStore, tmp_path: Path, told, model: str, kills: int):
     steps = 10 if kills == 2 else 24
-    settings = as_options([*SETTINGS, *SAVING, f"train.steps={steps}", "train.collapse_ratio=0"])
+    settings = options([*SETTINGS, *SAVING, f"train.steps={steps}", "train.collapse_ratio=0"])
 
     def start(folder: Path, log: Path) -> Child:
         train = ["train", str(phantom_store.path), "--out", str(folder), "--model", model, "--resume"]
@@ -60,7 +41,7 @@ def test_training_a_generator(phantom_store: SliceStore, tmp_path: Path, told, m
 @pytest.mark.parametrize("kills", [2, pytest.param(24, marks=DRILL)])
 def test_training_a_segmenter(phantom_store: SliceStore, tiny_samples: Path, tmp_path: Path, told, kills: int):
     steps = 6 if kills == 2 else 12
-    settings = as_options([*SEG_SETTINGS, *SAVING, f"train.steps={steps}", "train.early_step=3"])
+    settings = options([*SEG_SETTINGS, *SAVING, f"train.steps={steps}", "train.early_step=3"])
     synthetic = ["--synthetic", str(tiny_samples)] if kills > 2 else []
 
     def start(folder: Path, log: Path) -> Child:
@@ -123,7 +104,7 @@ class DoneJobs:
         for path, content in self.done.items():
             if path.is_relative_to(folder) and (not path.is_file() or path.read_bytes() != content):
                 return f"{path} was done and is no more"
-        for path in folder.glob("jobs/*/done.json"):
+        for path in folder.glob(DONE_JOBS):
             self.done[path] = path.read_bytes()
             json.loads(self.done[path])
         return checkpoints_hold(folder)
@@ -138,6 +119,6 @@ def test_a_study(study_cohort: Path, tmp_path: Path, told):
     def start(folder: Path, log: Path) -> Child:
         return begin(inline_study, str(settings), str(study_cohort), str(folder), log=log)
 
-    tally = kill_again_and_again(start, tmp_path, kills=16, seed=5, saved="jobs/*/done.json", look=DoneJobs())
+    tally = kill_again_and_again(start, tmp_path, kills=16, seed=5, saved=DONE_JOBS, look=DoneJobs())
     told("kill -9", "study, the process that does its jobs", tally.count, len(tally.losses), tally.told())
     assert tally.losses == []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drill_commands import options
+from drill_kills import differences, results_of
 from drill_power import Disk, watched_disk
 
 from labelgan.cli import run_command
@@ -15,9 +18,7 @@ from labelgan.study.engines import InlineEngine
 from labelgan.study.run import StudySources, run_study
 from tiny import SEG_SETTINGS, SETTINGS, tiny_study_config
 
-
-def options(settings: list[str]) -> list[str]:
-    return [part for setting in settings for part in ("--set", setting)]
+DRILL = pytest.mark.drill
 
 
 @pytest.fixture
@@ -112,3 +113,75 @@ def _judge(disk: Disk, folder: Path, what: str, told: Callable[..., None]) -> No
     lost = [*disk.too_early, *disk.lost(folder)]
     told("power cut", what, disk.renamed, len(lost), "renames, each after its bytes; every name synced after it")
     assert lost == []
+
+
+# Torn files: a name that is there, over bytes that are not all there
+
+DAMAGES = {
+    "half of it": lambda content: content[: len(content) // 2],
+    "nothing": lambda content: b"",
+    "zeros": lambda content: bytes(len(content)),
+}
+TORN = {
+    "run": ("sample", ("manifest.json", "config.toml", "generator.safetensors", "critic.safetensors")),
+    "store": ("train", ("manifest.json", "config.toml", "images.npy", "masks.npy", "brains.npy", "index.npy")),
+    "seg": ("segment predict", ("manifest.json", "config.toml", "prepare.toml", "members/0/weights.safetensors")),
+    "samples": ("segment train", ("manifest.json", "images/syn000001.npz", "masks/syn000001.npz")),
+}
+
+
+@pytest.mark.parametrize("damage", [name if name == "nothing" else pytest.param(name, marks=DRILL) for name in DAMAGES])
+@pytest.mark.parametrize("kind", TORN)
+def test_a_torn_file_is_told_and_not_trusted(
+    tiny_run: Path, phantom_store, tiny_segmenter: Path, tiny_samples: Path, phantom_cohort: Path,
+    tmp_path: Path, told, capsys: pytest.CaptureFixture[str], kind: str, damage: str,
+):  # fmt: skip
+    reader, names = TORN[kind]
+    sources = {"run": tiny_run, "store": phantom_store.path, "seg": tiny_segmenter, "samples": tiny_samples}
+    trusted = []
+    for name in names:
+        folder = tmp_path / name.replace("/", "-") / kind
+        shutil.copytree(sources[kind], folder)
+        (folder / name).write_bytes(DAMAGES[damage]((folder / name).read_bytes()))
+        out = folder.parent / "out"
+        settings = options([*(SETTINGS if kind == "store" else SEG_SETTINGS), "train.steps=1"])
+        call = {
+            "run": ["sample", str(folder), "--out", str(out), "--num", "2", "--keep-best", "0.5"],
+            "store": ["train", str(folder), "--out", str(out), "--model", "r3gan", *settings],
+            "seg": ["segment", "predict", str(folder), str(phantom_cohort), "--out", str(out)],
+            "samples": [
+                *("segment", "train", str(phantom_store.path), "--out", str(out)),
+                *("--synthetic", str(folder), *settings),
+            ],
+        }[kind]
+        code = run_command(call)
+        line = capsys.readouterr().err.strip().splitlines()[-1:]
+        if code != 2 or not line or not line[0].startswith("error: ") or Path(name).name not in line[0]:
+            trusted.append(f"{name}: exit code {code}: {line}")
+    told(
+        "torn",
+        f"{reader}: {kind} folder, {damage} left",
+        len(names),
+        len(trusted),
+        "one line that names it, exit code 2",
+    )
+    assert trusted == []
+
+
+@DRILL
+@pytest.mark.parametrize("name", ["study.json", "verdict.json", "scores.csv", "cohort.json", "done.json"])
+def test_a_torn_file_of_a_study_is_made_again(study_cohort: Path, tmp_path: Path, told, name: str):
+    config, out = tiny_study_config('arms=["classical"]', "folds=2"), tmp_path / "study"
+
+    def run():
+        return run_study(config, StudySources(study_cohort), out, engine=lambda _: InlineEngine(), device="cpu")
+
+    first, wanted = run(), results_of(out)
+    torn = next(out.rglob(name))
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    again = run()
+    lost = differences(results_of(out), wanted)
+    told("torn", f"study: half of {name} left", 1, len(lost), f"made again, {again.run.done} jobs done again")
+    assert lost == []
+    assert again.verdict == first.verdict
+    assert again.run.done == (1 if name == "done.json" else 0)

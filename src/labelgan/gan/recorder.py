@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
+import threading
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,24 @@ COLUMNS: tuple[str, ...] = ("step", "seconds", "images_per_second", *FIGURES)
 
 
 class Recorder:
-    """Writes a run's figures, and tells a tracker where there is one; rows after the resumed step are dropped first."""
+    """Writes a run's figures, and tells a tracker where there is one; rows after the resumed step are dropped first.
 
-    def __init__(self, run: Path, step: int, batch_size: int, tracker: Tracker | None = None) -> None:
+    ``unwritten`` is what a checkpoint kept of the figures since the last row: see the property of that name.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        batch_size: int,
+        tracker: Tracker | None = None,
+        unwritten: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.run, self.batch_size, self._tracker = run, batch_size, tracker
         self.path = run / "metrics.csv"
         self._sums: dict[str, list[float]] = defaultdict(list)
+        for name, values in (unwritten or {}).items():
+            self._sums[name] = [float.fromhex(value) for value in values]
         self._last = (step, 0.0)
         kept = [row for row in _read_rows(self.path) if int(row["step"]) <= step]
         self._offset = float(kept[-1]["seconds"]) if kept else 0.0
@@ -41,6 +56,13 @@ class Recorder:
         self._stream = self.path.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._stream, COLUMNS, lineterminator="\n")
         self._board = _open_tensorboard(run / "tensorboard", step)
+        self._told_before = threading.excepthook
+        threading.excepthook = self._thread_failed
+
+    @property
+    def unwritten(self) -> dict[str, list[str]]:
+        """Figures since the last row, exact and as JSON takes them: a row has the same means after a kill."""
+        return {name: [value.hex() for value in values] for name, values in self._sums.items()}
 
     def add(self, figures: dict[str, float]) -> None:
         """Takes one step's figures; `log` writes their means."""
@@ -74,11 +96,20 @@ class Recorder:
 
     def close(self, complete: bool = True) -> None:
         """Closes the files, and ends a tracker's run as ``complete`` or not."""
-        self._stream.close()
+        threading.excepthook = self._told_before
+        # What cannot be written for want of room was told when it was written, or will be of the weights.
+        with contextlib.suppress(OSError):
+            self._stream.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
         if self._tracker is not None:
             self._tracker.close(complete)
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread of its own, whose errors it raises again in this one: once is enough."""
+        if not isinstance(failure.exc_value, OSError):
+            self._told_before(failure)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -24,7 +24,7 @@ from labelgan.checkpoint import (
 from labelgan.config_gan import GanConfig
 from labelgan.data.store import SliceStore, StoreManifest
 from labelgan.errors import CheckpointError, ConfigError, DataError, TrainingError
-from labelgan.files import lock_folder, write_json_atomic, write_text_atomic
+from labelgan.files import lock_folder, naming, write_json_atomic, write_text_atomic
 from labelgan.gan.batches import BatchSource, training_rows
 from labelgan.gan.card import generator_card
 from labelgan.gan.inputs import gather_content, make_inputs
@@ -98,6 +98,7 @@ def train_generator(
     task = (store.path, store.manifest, out, config, tuple(exclude), start_from)
     with (
         lock_folder(out),
+        naming(out),
         Interrupts() as interrupts,
         gathered(train.devices, train.device, train.batch_size, _follow, *task) as team,
     ):
@@ -143,6 +144,7 @@ class _Loop:
             self.facts["content"] = {"patients": len(content.patients), "phantoms": len(content.phantoms)}
             if team.is_first:
                 content.save(run.content)
+        self.unwritten: dict[str, list[str]] = {}
         self.trainer = Trainer(config, len(store.channels) + 1, store.size, self.inputs, team)
         if start_from is not None:
             self._start_from(RunFolder(start_from))
@@ -179,7 +181,7 @@ class _Loop:
             manifest = run.read_manifest()
             return self._result(steps, manifest["diversity"], manifest["lesion_rate"])
         tracked = open_tracker(tracker, run.path, config.model_dump(mode="json"))
-        recorder = Recorder(run.path, step, config.train.batch_size, tracked)
+        recorder = Recorder(run.path, step, config.train.batch_size, tracked, self.unwritten)
         started = time.monotonic()
         figures: dict[str, float] = {}
         try:
@@ -195,7 +197,7 @@ class _Loop:
                     figures = recorder.log(step, time.monotonic() - started)
                 stop = self.team.any(interrupts.wanted)
                 if step % config.train.checkpoint_every == 0 or step == steps or stop:
-                    self._save(step, seen, step_figures)
+                    self._save(step, seen, step_figures, recorder)
                 if report is not None:
                     report(step, steps, _as_text(figures))
                 if stop and step < steps:
@@ -237,6 +239,7 @@ class _Loop:
             if checkpoint.step > config.train.steps:
                 raise ConfigError("--steps", f"the run has already made {checkpoint.step} steps")
             self.trainer.restore(checkpoint)
+            self.unwritten = checkpoint.state.get("unwritten", {})
         elif "started_from" in manifest and "started_from" not in self.facts:
             raise CheckpointError(run.path, "has no checkpoint yet; name the run it starts from again (--start-from)")
         for stale in run.checkpoints.glob(".*.tmp"):
@@ -278,11 +281,12 @@ class _Loop:
         averaged.train()
         return images_NCHW
 
-    def _save(self, step: int, seen: list[np.ndarray], figures: dict[str, float]) -> None:
+    def _save(self, step: int, seen: list[np.ndarray], figures: dict[str, float], recorder: Recorder) -> None:
         parts = self.trainer.parts()
         if not all(bool(tensor.isfinite().all()) for part in parts.values() for tensor in part.values()):
             self._fail(step - 1, seen, figures)
-        save_checkpoint(self.run.checkpoints, step, parts, {"model": self.config.model})
+        state = {"model": self.config.model, "unwritten": recorder.unwritten}
+        save_checkpoint(self.run.checkpoints, step, parts, state)
 
     def _fail(self, step: int, seen: list[np.ndarray], figures: dict[str, float]) -> None:
         """Names the batch and leaves the last checkpoint as the run's state."""

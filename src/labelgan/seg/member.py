@@ -48,6 +48,7 @@ class Member:
         total: steps made in all, those of given-up beginnings too.
         stuck: steps on lesion batches in a row on which it had learnt nothing; see `is_stuck`.
         loss: of the last step.
+        unwritten: losses since the last row of metrics.csv.
         team: the processes that train it together; all but the first write nothing.
     """
 
@@ -59,6 +60,7 @@ class Member:
         self.channels, self.device = channels, self.team.device
         self.total = 0
         self.loss = math.nan
+        self.unwritten: list[float] = []
         self._begin(0)
 
     def _begin(self, start: int) -> None:
@@ -89,6 +91,7 @@ class Member:
         self._begin(checkpoint.state["start"])
         self.total, self.step = checkpoint.step, checkpoint.state["since_start"]
         self.stuck, self.loss = checkpoint.state["stuck"], checkpoint.state["loss"]
+        self.unwritten = list(checkpoint.state.get("unwritten", []))
         load_weights(self.network, checkpoint.parts.get("network", {}), checkpoint.folder / "network.safetensors")
         unpack_optimizer(self.optimizer, checkpoint.parts["optimizer"])
 
@@ -117,10 +120,11 @@ class Member:
             if lesion_pixels:
                 learns_nothing = is_stuck(dice_loss, lesion_pixels, settings.restart_above)
                 self.stuck = self.stuck + 1 if learns_nothing else 0
-            if table is not None:
-                table.add(self.loss)
-                if self.total % settings.log_every == 0 or self.step == steps:
-                    table.write(self.total, self.start)
+            self.unwritten.append(self.loss)
+            if self.total % settings.log_every == 0 or self.step == steps:
+                if table is not None:
+                    table.write(self.total, self.start, self.unwritten)
+                self.unwritten = []
             if self.step == settings.early_step:
                 self._write(self.folder.early)
             if self.learns_nothing and self.start < settings.restarts:
@@ -174,6 +178,7 @@ class Member:
             return
         parts = {"network": dict(self.network.state_dict()), "optimizer": pack_optimizer(self.optimizer)}
         state = {"start": self.start, "since_start": self.step, "stuck": self.stuck, "loss": self.loss}
+        state |= {"unwritten": self.unwritten}
         save_checkpoint(self.folder.checkpoints, self.total, parts, state)
 
 
@@ -199,17 +204,12 @@ class _LossTable:
 
     def __init__(self, path: Path, total: int) -> None:
         self.path = path
-        self.losses: list[float] = []
         kept = [row for row in _read_rows(path) if int(row[0]) <= total]
         self.began = time.monotonic() - (float(kept[-1][2]) if kept else 0.0)
         write_text_atomic(path, _as_csv([list(COLUMNS), *kept]))
 
-    def add(self, loss: float) -> None:
-        self.losses.append(loss)
-
-    def write(self, total: int, start: int) -> None:
-        mean = math.fsum(self.losses) / len(self.losses)
-        self.losses = []
+    def write(self, total: int, start: int, losses: list[float]) -> None:
+        mean = math.fsum(losses) / len(losses)
         row = [str(total), str(start), f"{time.monotonic() - self.began:.2f}", f"{mean:.6g}"]
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(_as_csv([row]))

@@ -15,7 +15,7 @@ from labelgan.checkpoint import require_same_settings
 from labelgan.config_seg import SegConfig
 from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
-from labelgan.files import lock_folder, make_folder, sha256_file, write_text_atomic
+from labelgan.files import lock_folder, make_folder, naming, sha256_file, write_text_atomic
 from labelgan.interrupts import Interrupts
 from labelgan.parallel import Team
 from labelgan.parallel_launch import gathered
@@ -103,6 +103,7 @@ def train_segmenter(
     task = (store.path, store.manifest, out, config, synthetic, tuple(exclude))
     with (
         lock_folder(out),
+        naming(out),
         Interrupts() as interrupts,
         gathered(train.devices, train.device, train.batch_size, _follow, *task) as team,
     ):

@@ -161,13 +161,13 @@ def conclude(
     """
     scores = scores_csv(plan, ledger)
     facts = study_json(plan, ledger, config, cohort, test, [failure.record() for failure in failed])
-    before = read_json(out / STUDY) if (out / STUDY).is_file() else {}
+    before, verdict = _as_left(out / STUDY), _as_left(out / VERDICT)
     if not facts["command"]:
         facts["command"] = before.get("command", "")
     same = {key: value for key, value in facts.items() if key not in ("made_with", "command")}
-    made = (out / VERDICT).is_file() and (out / REPORT).is_file() and (out / SCORES).is_file()
+    made = bool(verdict) and (out / REPORT).is_file() and (out / SCORES).is_file()
     if made and (out / SCORES).read_bytes() == scores.encode() and {key: before.get(key) for key in same} == same:
-        return read_json(out / VERDICT)
+        return verdict
     # The page is made last. While it is missing, what lies beside it is not taken for what the scores came to.
     (out / REPORT).unlink(missing_ok=True)
     write_if_new(out / SCORES, scores)
@@ -176,6 +176,15 @@ def conclude(
     if verdict:
         write_report(out, plan, ledger, cohort, test)
     return verdict
+
+
+def _as_left(path: Path) -> dict[str, Any]:
+    """What an earlier run left in a file that can be made again; nothing where it is missing or torn."""
+    try:
+        content = read_json(path)
+    except DataError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_report(

@@ -111,6 +111,9 @@ def run_folder(folder: Path, lock_wait_s: float = LOCK_WAIT_S) -> int:
             except KeyboardInterrupt:
                 print("== interrupted", flush=True)
                 raise
+            except MemoryError as error:
+                traceback.print_exc()
+                return _failed(at, f"out of memory: {str(error) or 'the machine gave no more'}"[:500])
             except BaseException as error:
                 traceback.print_exc()
                 return _failed(at, f"{type(error).__name__}: {error}"[:500])

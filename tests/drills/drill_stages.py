@@ -1,0 +1,60 @@
+"""What the drills of determinism run as a program: ``drill_stages.py PART OUT THREADS``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from labelgan import api
+from labelgan.data.phantom import write_phantom_cohort
+from labelgan.gan.train import train_generator
+from labelgan.seg.train import train_segmenter
+from labelgan.study.engines import InlineEngine
+from labelgan.study.run import StudySources, run_study
+from tiny import tiny_config, tiny_seg_config, tiny_study_config
+
+
+def stages(out: Path, threads: int) -> None:
+    """Each stage once: phantoms, store, generator, samples, segmenter, masks."""
+    write_phantom_cohort(out / "cohort", 3, 0, shape=(48, 48, 12))
+    store = api.prepare(out / "cohort", out / "store", size=(32, 32), spacing_mm=6.0)
+    train_generator(store, out / "run", tiny_config("refiner", "train.collapse_ratio=0", "train.log_every=1"))
+    api.sample(out / "run", out / "samples", 4, format="npz", seed=1, device="cpu")
+    train_segmenter(store, out / "seg", tiny_seg_config(), synthetic=out / "samples")
+    api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
+
+
+def study(out: Path, threads: int) -> None:
+    """A whole study."""
+    write_phantom_cohort(out / "cohort", 4, 0, shape=(48, 48, 12))
+    config = tiny_study_config('arms=["classical", "classical+synthetic"]', "folds=2")
+    sources = StudySources(out / "cohort")
+    assert run_study(config, sources, out / "study", engine=lambda _: InlineEngine(), device="cpu").run.complete
+
+
+def threads(out: Path, threads: int) -> None:
+    """A segmenter large enough for threads to share its work, and the scores of its training patients."""
+    import torch
+
+    from labelgan.checkpoint import load_tensors
+
+    write_phantom_cohort(out / "cohort", 4, 0, shape=(96, 96, 16))
+    store = api.prepare(out / "cohort", out / "store", size=(96, 96))
+    settings = ("network.width=16", "train.members=1", "train.steps=150", f"train.threads={threads}", "train.lr=0.001")
+    found = train_segmenter(store, out / "seg", tiny_seg_config("li2018", "train.batch_size=16", *settings))
+    assert torch.get_num_threads() == threads
+    api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
+    rows = api.score(out / "cohort", out / "masks").rows
+    weights = load_tensors(out / "seg" / "members" / "0" / "weights.safetensors")
+    facts = {
+        "threads": torch.get_num_threads(),
+        "steps": found.steps,
+        "dsc": [row.scores.to_json()["dsc"] for row in rows],
+        "weights": [value for name in sorted(weights) for value in weights[name].flatten()[:2000].tolist()],
+    }
+    (out / "scores.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    {"stages": stages, "study": study, "threads": threads}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

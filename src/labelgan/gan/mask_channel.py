@@ -9,7 +9,6 @@ mask by its sign.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -21,16 +20,23 @@ from labelgan.config_gan import MaskChannelConfig
 
 def _distance_to(inside_NHW: Tensor, reach: int) -> Tensor:
     """Distance of each pixel to the nearest True pixel, in pixels; ``reach + 0.5`` where there is none within reach."""
-    height, width = inside_NHW.shape[-2:]
-    padded = F.pad(inside_NHW, (reach, reach, reach, reach))
-    distance = torch.full(inside_NHW.shape, reach + 0.5, dtype=torch.float32, device=inside_NHW.device)
-    span = range(-reach, reach + 1)
-    offsets = sorted(((math.hypot(dy, dx), dy, dx) for dy in span for dx in span), reverse=True)
-    for length, dy, dx in offsets:
-        if length <= reach:
-            shifted = padded[..., reach + dy : reach + dy + height, reach + dx : reach + dx + width]
-            distance.masked_fill_(shifted, length)
-    return distance
+    far = (reach + 1) ** 2
+    squared = torch.where(inside_NHW, 0, far).to(torch.int16)
+    for axis in (-2, -1):  # squared distances add up: first the nearest along each column, then the nearest column
+        squared = _nearest_along(squared, axis, reach, far)
+    return torch.where(squared <= reach**2, squared.to(torch.float32).sqrt(), reach + 0.5)
+
+
+def _nearest_along(squared_NHW: Tensor, axis: int, reach: int, far: int) -> Tensor:
+    """The smallest of d² + Δ² over the pixels that lie Δ up to ``reach`` away along one axis."""
+    length = squared_NHW.shape[axis]
+    edges = (0, 0, reach, reach) if axis == -2 else (reach, reach)
+    padded = F.pad(squared_NHW, edges, value=far)
+    nearest = squared_NHW
+    for offset in range(1, reach + 1):
+        for start in (reach - offset, reach + offset):
+            nearest = torch.minimum(nearest, padded.narrow(axis, start, length) + offset**2)
+    return nearest
 
 
 def _encode_distance(lesion_NHW: Tensor, config: MaskChannelConfig, noise_NHW: Tensor | None) -> Tensor:

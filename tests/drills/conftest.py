@@ -30,11 +30,9 @@ def told(request: pytest.FixtureRequest) -> Told:
 
 
 @pytest.fixture
-def drill_places(
-    phantom_cohort: Path, phantom_store: SliceStore, tiny_run: Path, study_cohort: Path, tmp_path: Path
-) -> dict[str, str]:
+def drill_places(phantom_cohort: Path, phantom_store: SliceStore, tiny_run: Path, tmp_path: Path) -> dict[str, str]:
     """What the commands of `drill_commands` read."""
     settings = tmp_path / "study.toml"
     settings.write_text(tiny_study_config('arms=["classical"]', "folds=2").to_toml())
-    found = {"cohort": phantom_cohort, "store": phantom_store.path, "run": tiny_run, "data": study_cohort}
+    found = {"cohort": phantom_cohort, "store": phantom_store.path, "run": tiny_run, "data": phantom_cohort}
     return {name: str(path) for name, path in {**found, "settings": settings}.items()}

@@ -35,7 +35,7 @@ Child: TypeAlias = multiprocessing.process.BaseProcess
 
 
 def begin(task: Callable[..., int], *arguments: Any, log: Path, limits: dict[int, int] | None = None) -> Child:
-    """Starts ``task(*arguments)`` in a process and a session of its own; its return value is the exit code.
+    """Starts ``task(*arguments)`` in a process of its own; its return value is the exit code.
 
     Args:
         task: a function of this module, found by name in the process.
@@ -51,7 +51,6 @@ def begin(task: Callable[..., int], *arguments: Any, log: Path, limits: dict[int
 
 
 def _run(task: Callable[..., int], arguments: tuple[Any, ...], log: str, limits: dict[int, int]) -> None:
-    os.setsid()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

@@ -49,7 +49,7 @@ def used_kb(folder: Path) -> int:
 
 SHARES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)
 DRILLS = [
-    *(pytest.param(name, (0.6,)) for name in ("train", "sample")),
+    pytest.param("sample", (0.6,)),
     *(pytest.param(name, SHARES, marks=DRILL) for name in ("prepare", "train", "segment train", "sample")),
     pytest.param("study", (0.1, 0.5, 0.9), marks=DRILL),
 ]

@@ -83,7 +83,9 @@ def test_a_segmenter(disk: Disk, phantom_store, tmp_path: Path, told):
     _judge(disk, tmp_path / "seg", "segment train", told)
 
 
-@pytest.mark.parametrize("format", ["wmh", "bids", "nnunet", "png", "npz"])
+@pytest.mark.parametrize(
+    "format", ["npz", *(pytest.param(name, marks=DRILL) for name in ("wmh", "bids", "nnunet", "png"))]
+)
 def test_samples(disk: Disk, tiny_run: Path, tmp_path: Path, told, format: str):
     out = tmp_path / "samples"
     assert run_command(["sample", str(tiny_run), "--out", str(out), "--num", "3", "--format", format]) == 0
@@ -101,6 +103,7 @@ def test_predictions(disk: Disk, tiny_segmenter: Path, phantom_cohort: Path, tmp
     _judge(disk, out, "segment predict", told)
 
 
+@DRILL
 def test_a_study(disk: Disk, study_cohort: Path, tmp_path: Path, told):
     config = tiny_study_config('arms=["classical", "classical+synthetic"]', "folds=2", "generator.train.steps=4")
     out = tmp_path / "study"

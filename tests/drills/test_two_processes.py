@@ -35,7 +35,7 @@ def until(what: Callable[[], bool], seconds: float = 120.0) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", [pytest.param(name, marks=[pytest.mark.drill] if name == "study" else []) for name in COMMANDS]
+    "what", [pytest.param(name, marks=[] if name in ("train", "sample") else [pytest.mark.drill]) for name in COMMANDS]
 )
 def test_the_second_is_refused(drill_places: dict[str, str], tmp_path: Path, told, what: str):
     arguments = COMMANDS[what].arguments

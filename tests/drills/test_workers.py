@@ -18,6 +18,7 @@ from labelgan.study.ledger import Job, Ledger
 from labelgan.study.scheduler import RunSummary, run_jobs
 from tiny import tiny_study_config
 
+DRILL = pytest.mark.drill
 HERE = str(Path(__file__).resolve().parent)
 FINE = 4
 
@@ -48,7 +49,7 @@ HARMS = {
 }
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", [name if "time" not in name else pytest.param(name, marks=DRILL) for name in HARMS])
 def test_a_job_that_harms_its_worker_is_tried_again(tmp_path: Path, monkeypatch, told, harm: str):
     runner, settings, _ = HARMS[harm]
     harmed = job(runner, times=1)
@@ -59,7 +60,7 @@ def test_a_job_that_harms_its_worker_is_tried_again(tmp_path: Path, monkeypatch,
     assert summary.done == FINE + 2
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("harm", [name if "killed" in name else pytest.param(name, marks=DRILL) for name in HARMS])
 def test_a_job_that_always_does_is_named_and_the_rest_is_done(tmp_path: Path, monkeypatch, told, harm: str):
     runner, settings, reason = HARMS[harm]
     harmed = job(runner, times=9)
@@ -83,7 +84,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in found if b"labelgan.study.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-@pytest.mark.drill
+@DRILL
 @pytest.mark.parametrize("target", ["worker", "study", "all"])
 def test_a_real_study_with_its_workers(study_cohort: Path, tmp_path: Path, told, target: str):
     """Kills a worker, the study's process, or both, while real jobs run; what goes on comes to the same bytes."""

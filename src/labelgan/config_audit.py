@@ -18,7 +18,7 @@ class AuditDataConfig(Config):
     )
     seed: int = Field(default=0, ge=0, description="of every random stream")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
-    threads: int = Field(default=0, ge=0, description="CPU threads; 0: torch's own choice")
+    threads: int = Field(default=0, ge=0, description="CPU threads of torch and NumPy; 0: their own choice")
 
 
 class AuditEncoderConfig(Config):

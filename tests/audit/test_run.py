@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from audit_cases import GATE_OF, Audited
 from labelgan.audit.run import PARTS, audit_slices, run_audit
@@ -85,11 +86,17 @@ def test_an_audit_of_folders(tiny_samples, phantom_store, tmp_path):
         run_audit(tiny_samples, phantom_store, ["P003"], tmp_path / "leak", CONFIG)
     assert not (tmp_path / "leak").exists()
     told: list[str] = []
+    teams: set[int] = set()
+
+    def tell(done: int, steps: int, what: str) -> None:
+        told.append(what)
+        teams.update(team["num_threads"] for team in threadpool_info())
+
     held_out = phantom_store.path.parent / "cohort"
     assert held_out.is_dir()
-    report = run_audit(
-        held_out, phantom_store, ["P003"], tmp_path / "out", CONFIG, report=lambda done, steps, what: told.append(what)
-    )
+    config = CONFIG.with_settings(["data.threads=1"])
+    report = run_audit(held_out, phantom_store, ["P003"], tmp_path / "out", config, report=tell)
+    assert teams == {1}, "NumPy and torch work with the threads that were asked for"
     assert told == ["encoder", *PARTS, ""]
     assert report.facts["train"] == {"slices": len(phantom_store.rows_of(["P001", "P002"])), "patients": 2, "cases": 2}
     assert report.facts["samples"]["slices"] == len(phantom_store)

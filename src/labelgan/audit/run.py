@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from labelgan.audit.diversity import diversity
 from labelgan.audit.encoder import LearnedEncoder, fit_encoder, load_encoder
@@ -133,19 +134,22 @@ def run_audit(
     make_deterministic()
     if config.data.threads:
         torch.set_num_threads(config.data.threads)
-    most, seed = config.data.max_slices, config.data.seed
-    data = AuditData(
-        samples=AuditSlices.from_cohort(samples, train, max_slices=most, seed=seed, progress=read_report),
-        train=AuditSlices.from_store(train, keep=cases.train_ids, max_slices=most, seed=seed),
-        held_out=AuditSlices.from_store(
-            cases.held_out_store, keep=cases.held_out_ids, max_slices=config.data.max_held_out, seed=seed
-        ),
-        channels=train.channels,
-        pixel_mm=cases.pixel_mm,
-        segmenter=None if segmenter is None else segmenter.ask,
-        critic=None if critic is None else critic.ask,
-    )
-    return audit_slices(data, out, config, device, facts=_facts(samples, train, data), notes=cases.notes, report=report)
+    with threadpool_limits(config.data.threads or None):  # NumPy's products have a team of their own
+        most, seed = config.data.max_slices, config.data.seed
+        data = AuditData(
+            samples=AuditSlices.from_cohort(samples, train, max_slices=most, seed=seed, progress=read_report),
+            train=AuditSlices.from_store(train, keep=cases.train_ids, max_slices=most, seed=seed),
+            held_out=AuditSlices.from_store(
+                cases.held_out_store, keep=cases.held_out_ids, max_slices=config.data.max_held_out, seed=seed
+            ),
+            channels=train.channels,
+            pixel_mm=cases.pixel_mm,
+            segmenter=None if segmenter is None else segmenter.ask,
+            critic=None if critic is None else critic.ask,
+        )
+        return audit_slices(
+            data, out, config, device, facts=_facts(samples, train, data), notes=cases.notes, report=report
+        )
 
 
 def audit_slices(

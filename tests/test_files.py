@@ -15,6 +15,8 @@ from labelgan.errors import DataError
 from labelgan.files import (
     fsync_folder,
     lock_folder,
+    naming,
+    new_folder,
     read_json,
     sha256_file,
     write_bytes_atomic,
@@ -139,6 +141,103 @@ def test_a_lock_is_left_on_an_error(tmp_path):
         raise KeyError
     with lock_folder(tmp_path):
         pass
+
+
+# A folder that takes its place when it is whole
+
+
+class KilledError(BaseException):
+    pass
+
+
+def make(out: Path, content: str, *, replace: bool = False, fails: BaseException | None = None) -> None:
+    with new_folder(out, replace) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_text(content)
+        if fails is not None:
+            raise fails
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_folder_appears_whole_and_alone(tmp_path):
+    out = tmp_path / "above" / "out"
+    make(out, "one")
+    assert (out / "deep" / "file").read_text() == "one"
+    assert names_in(out.parent) == ["out"]
+
+
+def test_a_new_folder_that_fails_leaves_what_was_there(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyError):
+        make(out, "half", fails=KeyError())
+    assert names_in(tmp_path) == []
+    make(out, "one")
+    with pytest.raises(KeyError):
+        make(out, "half", replace=True, fails=KeyError())
+    assert (out / "deep" / "file").read_text() == "one"
+    make(out, "two", replace=True)
+    assert (out / "deep" / "file").read_text() == "two"
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_new_folder_takes_nobodys_place_unasked(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    make(out, "one")
+    with pytest.raises(DataError, match="filled by somebody else"):
+        make(out, "two")
+    assert (out / "deep" / "file").read_text() == "one"
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_folder_that_a_kill_left_between_two_names_comes_back(tmp_path):
+    """Killed after the old folder went aside and before the new one came: the old one is the one that is whole."""
+    out = tmp_path / "out"
+    make(out, "old")
+    out.rename(tmp_path / ".out.replaced")
+    (tmp_path / ".out.partial").mkdir()
+    with pytest.raises(KeyError):
+        make(out, "new", replace=True, fails=KeyError())
+    assert (out / "deep" / "file").read_text() == "old"
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_two_that_make_the_same_folder_do_not_meet(tmp_path):
+    out = tmp_path / "out"
+    with new_folder(out) as folder:
+        (folder / "file").write_text("mine")
+        with pytest.raises(DataError, match=r"out: another process is at work in this folder"):
+            make(out, "theirs")
+        assert names_in(folder) == ["file"]
+    assert names_in(out) == ["file"]
+
+
+def test_a_lock_throws_away_what_a_kill_left_half_written(tmp_path, monkeypatch):
+    write_bytes_atomic(tmp_path / "file", b"whole")
+
+    def die(descriptor: int) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda self, missing_ok=False: None)  # a killed process tidies nothing up
+        patch.setattr(files.os, "fsync", die)
+        with pytest.raises(KilledError):
+            write_bytes_atomic(tmp_path / "file", b"half")
+    (tmp_path / ".mine.tmp").write_text("not ours")
+    assert len(names_in(tmp_path)) == 3
+    with lock_folder(tmp_path):
+        assert names_in(tmp_path) == [".lock", ".mine.tmp", "file"]
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+def test_an_error_without_a_name_gets_one(tmp_path):
+    for name, kept in ((None, str(tmp_path)), ("theirs", "theirs")):
+        with pytest.raises(OSError, match="No space left") as caught, naming(tmp_path):
+            raise OSError(28, "No space left on device", *([name] if name else []))
+        assert caught.value.filename == kept
 
 
 def test_written_json_is_plain_ascii_with_a_last_newline(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,50 @@ def test_a_study(study_cohort: Path, tmp_path: Path, told):
     tally = kill_again_and_again(start, tmp_path, kills=16, seed=5, saved=DONE_JOBS, look=DoneJobs())
     told("kill -9", "study, the process that does its jobs", tally.count, len(tally.losses), tally.told())
     assert tally.losses == []
+
+
+class KilledError(BaseException):
+    """What a kill looks like from inside: no handler tidies up."""
+
+
+@DRILL
+@pytest.mark.parametrize("moment", ["write_if_new", "write_verdict", "write_json_atomic", "write_report"])
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
+def test_a_study_killed_while_it_concludes_never_shows_an_old_verdict(
+    tiny_study, study_config, study_cohort: Path, tmp_path: Path, told, monkeypatch, moment: str, after: bool
+):
+    """Scores changed; the kill falls between two files of the conclusion; what goes on tells the new verdict."""
+    from labelgan.study import run as study_run
+    from labelgan.study.engines import InlineEngine
+
+    def conclude(out: Path):
+        sources = study_run.StudySources(study_cohort)
+        return study_run.run_study(study_config, sources, out, engine=lambda _: InlineEngine(), device="cpu").verdict
+
+    killed, peace = (Path(shutil.copytree(tiny_study.folder, tmp_path / name)) for name in ("killed", "peace"))
+    for out in (killed, peace):
+        for score in tiny_study.plan.scores.values():
+            path = out / "jobs" / score.key / "done.json"
+            done = json.loads(path.read_text())
+            for row in done["result"]["rows"]:
+                row["dsc"] = 0.9 if row["dsc"] is None else row["dsc"] / 2
+            path.write_text(json.dumps(done))
+    wanted = conclude(peace)
+    assert wanted != tiny_study.verdict
+    plain = getattr(study_run, moment)
+
+    def die(path: Path, *arguments, **more):
+        if moment in ("write_if_new", "write_json_atomic") and path.name not in ("scores.csv", "study.json"):
+            return plain(path, *arguments, **more)
+        if after:
+            plain(path, *arguments, **more)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study_run, moment, die)
+        with pytest.raises(KilledError):
+            conclude(killed)
+    assert conclude(killed) == wanted
+    lost = differences(results_of(killed), results_of(peace))
+    told("kill -9", f"study, {'after' if after else 'before'} {moment}", 1, len(lost), "the new verdict")
+    assert lost == []

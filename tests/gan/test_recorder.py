@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,34 @@ def test_rows_are_means_since_the_last_one(tmp_path):
     # 2 steps of 4 images in one second
     assert [float(row["images_per_second"]) for row in rows] == [8.0, 8.0, 8.0]
     assert [row["penalty"] for row in rows] == ["", "", ""]
+
+
+def test_a_row_that_a_kill_cut_in_two_has_the_same_means(tmp_path):
+    """A checkpoint keeps the figures since the last row, to the last bit."""
+    odd = [1 / 3, 1e-300, float("inf"), 2**0.5]
+    first = Recorder(tmp_path, 0, batch_size=4)
+    for value in odd[:2]:
+        first.add({"critic_loss": value})
+    kept = json.loads(json.dumps(first.unwritten, allow_nan=False))
+    first.close()
+    second = Recorder(tmp_path, 2, batch_size=4, unwritten=kept)
+    assert second.unwritten == {"critic_loss": [value.hex() for value in odd[:2]]}
+    second.add({"critic_loss": odd[3]})
+    assert second.log(3, 1.0)["critic_loss"] == math.fsum([odd[0], odd[1], odd[3]]) / 3
+    second.close()
+
+
+def test_what_tensorboards_thread_cannot_write_is_told_once(tmp_path, monkeypatch):
+    """Its thread's errors are raised again in the thread that trains: to print them as well is once too much."""
+    printed = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    before = threading.excepthook
+    recorder = Recorder(tmp_path, 0, batch_size=4)
+    for error in (OSError(28, "No space left on device"), KeyError("another")):
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None)))
+    recorder.close()
+    assert [failure.exc_type for failure in printed] == [KeyError]
+    assert threading.excepthook == before
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint_and_its_clock_goes_on(tmp_path):

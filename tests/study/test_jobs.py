@@ -16,6 +16,7 @@ from labelgan.data.layouts import read_cohort
 from labelgan.data.pseudonyms import using
 from labelgan.errors import ConfigError, DataError, LeakError
 from labelgan.metrics import score_masks
+from labelgan.study import jobs
 from labelgan.study.cohort import facts_of, know_cohort
 from labelgan.study.jobs import PLACES, PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
 from labelgan.study.ledger import JobFolder, Ledger
@@ -33,6 +34,24 @@ class Given:
     inputs: dict[str, Path] = field(default_factory=dict)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     folder: Path = Path()
+
+
+def test_a_training_that_ended_outlives_a_kill_before_its_job_is_done(tmp_path):
+    trained = []
+
+    def train() -> dict[str, Any]:
+        trained.append(len(trained))
+        (tmp_path / "run" / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / "weights.safetensors").write_bytes(b"weights %d" % len(trained))
+        return {"loss": 0.1 + 0.2}
+
+    assert jobs._trained(tmp_path, train) == {"loss": 0.1 + 0.2}
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert jobs._trained(tmp_path, train) == {"loss": 0.1 + 0.2}
+    assert trained == [0]
+    (tmp_path / "run" / "weights.safetensors").write_bytes(b"torn")  # other weights than those that were trained
+    assert jobs._trained(tmp_path, train) == {"loss": 0.1 + 0.2}
+    assert trained == [0, 1]
 
 
 @pytest.fixture

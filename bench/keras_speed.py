@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
@@ -131,7 +132,7 @@ def _one_core() -> None:
 
 def compare(what: str, training: Any, keras: Keras, length: int) -> Figure:
     """Trains with Keras' steps in between."""
-    for index in range(2 * length):
+    for index in range(length):
         keras.step(index)  # compiles
     turns = Turns([keras.step])
     training(turns)
@@ -147,19 +148,20 @@ def compare(what: str, training: Any, keras: Keras, length: int) -> Figure:
 
 
 def figures(short: bool) -> list[Figure]:
-    """Compares two games and the segmenter."""
+    """Compares two games, the short run one, and the segmenter."""
     torch.set_num_threads(1)
     python, rows = make_venv(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = make_store(folder)
-        for model in MODELS:
+        for model in MODELS[:1] if short else MODELS:
             every = generator_config(model, 1).objective.penalty_every
-            rounds = (5 if short else 11) if every > 1 else (7 if short else 15)
+            rounds = 3 if short else 6
             config = generator_config(model, rounds * every + 2)
             with Keras(python, game_task(config)) as keras:
-                rows.append(compare(f"`{model}`", generator_training(store, config, folder / model), keras, every))
-        config = segmenter_config(22 if short else 52)
+                row = compare(f"`{model}`", generator_training(store, config, folder / model), keras, every)
+            rows.append(replace(row, short=model == MODELS[0]))
+        config = segmenter_config(14 if short else 32)
         with Keras(python, segmenter_task(config)) as keras:
             rows.append(compare("segmenter", segmenter_training(store, config, folder / "segmenter"), keras, 1))
     return rows

@@ -199,7 +199,9 @@ def repeated(compiled: list[Any], state: Any) -> Step:
     def step(index: int) -> float:
         nonlocal state
         value, state = compiled[index % len(compiled)](state)
-        return float(value)  # waits for the step's end
+        import jax  # pyright: ignore[reportMissingImports]
+
+        return float(jax.block_until_ready((value, state))[0])
 
     return step
 

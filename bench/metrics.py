@@ -131,7 +131,7 @@ def figures(short: bool) -> list[Figure]:
         images = to_itk(Volume(reference, affine)), to_itk(Volume(prediction, affine))
         compare(score_masks(reference, prediction, affine=affine), score_with_filters(*images))
         both = partial(score_masks, reference, prediction, affine=affine), partial(score_with_filters, *images)
-        ours, rival = take_turns(both, 5 if short else 7)
+        ours, rival = take_turns(both, 3 if short or not small else 6)
         voxels = np.count_nonzero(reference == 1)
         rows.append(
             Figure(

@@ -23,7 +23,7 @@ from scipy.ndimage import binary_fill_holes
 from labelgan import api
 from measure import Bench, Figure, main, median_ratio, take_turns
 
-PATIENTS = 2
+PATIENTS = 1
 SIZE = (200, 200)
 SPACINGS = (None, 1.5)  # mm
 THRESHOLD = 70.0
@@ -82,7 +82,7 @@ def fitted(volume_ZYX: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def figures(short: bool) -> list[Figure]:
-    """Prepares two phantoms again and again."""
+    """Prepares a phantom again and again."""
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -106,7 +106,7 @@ def figures(short: bool) -> list[Figure]:
                 for given in (alike, settings)
             ]
             calls.append(fresh(lambda out, spacing=spacing: plain_loop(folder / "cohort", out, spacing)))
-            thresholded, default, plain = take_turns(calls, 3 if short else 9)
+            thresholded, default, plain = take_turns(calls, 3 if short else 6)
             what = "native pixels" if spacing is None else f"pixels of {spacing} mm"
             for mask, ours in (("threshold", thresholded), ("default", default)):
                 rows.append(
@@ -126,7 +126,7 @@ BENCH = Bench(
     title="Preparing a cohort",
     command="python bench/prepare_speed.py",
     text="""
-`labelgan prepare` on two phantom patients (FLAIR, T1, mask, 240×240×48 or so), against the loop that a script would
+`labelgan prepare` on a phantom patient (FLAIR, T1, mask), against the loop that a script would
 have: read with nibabel, brain mask by a threshold on FLAIR with holes filled slice by slice, z-score inside it,
 `SimpleITK.Resample` where pixels change, crop or pad to 200×200, `np.save`. With its threshold mask, `prepare` makes
 the same and also checks values, grids and sizes, hashes the voxels, finds the axial direction, smooths before it makes

@@ -81,7 +81,7 @@ def figures(short: bool) -> list[Figure]:
                 read(chosen)
 
         calls = partial(many, store.read), partial(many, lambda _: [np.load(path) for path in paths])
-        ours, plain = take_turns(calls, 7 if short else 15)
+        ours, plain = take_turns(calls, 7 if short else 11)
         megabytes = sum(part.nbytes for part in parts) / BATCH / 1e6
     rates, theirs = ([TURN * BATCH / seconds for seconds in each] for each in (ours, plain))
     rate = Ratio(median(rates), *median_interval(rates), len(rates))

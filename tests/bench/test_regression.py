@@ -104,6 +104,11 @@ def test_a_bench_that_fails_is_flagged() -> None:
     assert [row.verdict for row in found["gone"]] == ["missing"]
 
 
+def test_what_takes_too_long_is_passed_over() -> None:
+    table = {"long": [figure("a", 1.0, short=False), figure("b", 1.0, unit="s")]}
+    assert check(table, lambda name: pytest.fail("was measured")) == {}
+
+
 def run_main(monkeypatch: pytest.MonkeyPatch, now: float, *options: str) -> int:
     monkeypatch.setattr(regression, "committed_table", lambda: {"metrics": [figure("a", 1.0)], "other": []})
     monkeypatch.setattr(regression, "run_bench", lambda name, folder, options: [figure("a", now)])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labelgan.errors import ConfigError
-from labelgan.gan.compose import Wish
+from labelgan.gan.compose import Composer, Wish
 from labelgan.gan.inputs import INPUTS, gather_content, make_inputs
 from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.networks import NETWORKS
@@ -74,6 +74,25 @@ def test_finishing_changes_images_and_no_mask():
     assert torch.equal(finished[2:3], inputs.finish(0, [2], slices_NCHW[2:3]))
     plain = compositions("content.style=0.0")
     assert plain.finish(0, range(4), slices_NCHW) is slices_NCHW
+
+
+def test_finishing_does_not_depend_on_what_was_composed_last():
+    inputs = compositions("content.style=1.0")
+    slices_NCHW = inputs.samples(0, range(4))[0]
+    finished = inputs.finish(0, range(4), slices_NCHW)
+    for seed, first, wish in ((1, 0, None), (0, 2, None), (0, 0, Wish(load="high")), (0, 0, Wish(height=0.9))):
+        inputs.samples(seed, range(first, first + 4), wish)
+        assert torch.equal(inputs.finish(0, range(4), slices_NCHW), finished)
+    assert torch.equal(compositions("content.style=1.0").finish(0, range(4), slices_NCHW), finished)
+
+
+def test_a_sample_is_composed_once(monkeypatch):
+    composed = []
+    compose = Composer.compose
+    monkeypatch.setattr(Composer, "compose", lambda *given: composed.append(1) or compose(*given))
+    inputs = compositions("content.style=1.0")
+    inputs.finish(0, range(4), inputs.samples(0, range(4))[0])
+    assert len(composed) == 4
 
 
 def test_a_mask_that_is_asked_for_is_in_the_input():

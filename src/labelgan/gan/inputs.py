@@ -81,6 +81,7 @@ class Compositions:
         self.config = config
         self.composer = Composer(content, config.content)
         self._stock: tuple[Tensor, np.ndarray] | None = None
+        self._last: tuple[int, Wish | None, dict[int, Composition]] = (0, None, {})  # what `finish` asks for again
 
     def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
         """Draws from a stock of composed slices, those with a lesion as often as the critic sees real ones."""
@@ -98,7 +99,9 @@ class Compositions:
     def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
         """Composes and draws each sample from streams of its own."""
         indices = list(indices)
-        slices_NCHW = self._as_channels([self._sample(seed, index, wish) for index in indices])
+        made = {index: self._compose(seed, index, wish) for index in indices}
+        self._last = (seed, wish, made)
+        slices_NCHW = self._as_channels([made[index] for index in indices])
         noise = [self._noise(generator_for(seed, "z", index), 1, slices_NCHW.shape[-2:]) for index in indices]
         return slices_NCHW, *(torch.cat(parts) for parts in zip(*noise, strict=True))
 
@@ -107,15 +110,17 @@ class Compositions:
         strength = self.config.content.style
         if strength == 0:
             return slices_NCHW
+        last_seed, last_wish, last = self._last
+        made = last if last_seed == seed and last_wish is wish else {}
         finished = slices_NCHW.cpu().clone()
         for number, index in enumerate(indices):
             rng = generator_for(seed, "style", index)
-            brain_HW = self._sample(seed, index, wish).brain_HW
+            brain_HW = (made.get(index) or self._compose(seed, index, wish)).brain_HW
             z_scores_CHW = from_unit(finished[number, :-1].numpy())
             finished[number, :-1] = torch.from_numpy(to_unit(restyle(z_scores_CHW, brain_HW, strength, rng)))
         return finished.to(slices_NCHW.device)
 
-    def _sample(self, seed: int, index: int, wish: Wish | None) -> Composition:
+    def _compose(self, seed: int, index: int, wish: Wish | None) -> Composition:
         return self.composer.compose(generator_for(seed, "composition", index), wish)
 
     def _composed(self) -> tuple[Tensor, np.ndarray]:

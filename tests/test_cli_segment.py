@@ -81,7 +81,10 @@ def test_a_leak_is_refused(capsys, phantom_store, tiny_samples, tmp_path):
     arguments = ["train", phantom_store.path, "--out", tmp_path / "seg", "--synthetic", tiny_samples]
     code, _, err = run(capsys, *arguments, "--exclude", "P003", *tiny())
     assert code == 3
-    assert err == (f"error: {tiny_samples}: was made from the held-out case P003 (the same voxels as P003)\n")
+    assert err == (
+        f"error: {tiny_samples}: was made from the held-out case P003 (the same voxels as P003); "
+        "sample a generator that was trained with --exclude\n"
+    )
     assert not (tmp_path / "seg").exists()
 
 
@@ -173,7 +176,9 @@ def test_bad_scans_from_check_to_score_are_told_in_single_lines(capsys, tiny_seg
         "P002": "error",
         "P003": "warning",
     }
-    assert problems["P002"]["reason"] == "the image is all zero"
+    assert problems["P002"]["reason"] == (
+        "the image is all zero: export it again, or leave the case out (`labelgan prepare --exclude ID`)"
+    )
 
     for excluded, said in (
         ("P002", "error: P001: has no FLAIR image"),

@@ -254,3 +254,29 @@ def test_json_that_python_cannot_hold_is_one_data_error(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DataError, match="cannot be read as JSON"):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": "\xff"}', "not UTF-8 at byte 7"),
+        (b"9" * 5000, "a number of too many digits"),
+    ],
+)
+def test_why_a_text_is_no_json_is_told_in_plain_words(tmp_path, content, why):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.json: cannot be read as JSON: {why}$"):
+        read_json(tmp_path / "a.json")
+
+
+def test_texts_without_end_are_not_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: cannot be read as JSON: not a regular file$"):
+        read_json(tmp_path / "pipe")
+    (tmp_path / "a.json").write_text("[1, 2, 3]")
+    monkeypatch.setattr(files, "LARGEST_TEXT", 8)
+    with pytest.raises(DataError, match=r"a\.json: cannot be read as JSON: larger than 0 MiB$"):
+        read_json(tmp_path / "a.json")
+    monkeypatch.setattr(files, "LARGEST_TEXT", 9)
+    assert read_json(tmp_path / "a.json") == [1, 2, 3]

@@ -63,7 +63,7 @@ def folder_bytes(root: Path) -> dict[str, bytes]:
 
 
 def tell_hashes(run: Path) -> None:
-    """Writes the hashes that a run's files have now into its manifest, as somebody who exchanges them on purpose would."""
+    """Writes the hashes that a run's files have now into its manifest, as somebody with intent would."""
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps(manifest | {"files_sha256": RunFolder(run).hashes()}))
 

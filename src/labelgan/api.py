@@ -179,7 +179,7 @@ def _open_store(source: Path, out: Path, resume: bool, report: Report | None) ->
     from labelgan.data.store import SliceStore
 
     if not source.is_dir():
-        raise DataError(source, "there is no such folder")
+        raise DataError(source, "there is no such folder; name a cohort, or the store that `labelgan prepare` made")
     if (source / "images.npy").is_file():
         return SliceStore.open(source)
     if resume and (out / "store" / "images.npy").is_file():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_WEIGHT_BYTES = 8 * 2**30
+_MAKERS = {"generator": "train", "segmenter": "segment train"}
 _FOLDER = re.compile(r"^step-(\d{8})$")
 
 
@@ -57,7 +58,7 @@ def load_tensors(path: Path, device: str | torch.device = "cpu", sha256: str | N
     except FileNotFoundError:
         raise CheckpointError(path, "does not exist") from None
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(path, f"is not a whole safetensors file: {error}") from None
+        raise CheckpointError(path, f"is not a whole safetensors file: {error}; copy it again") from None
 
 
 def load_weights(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -181,9 +182,14 @@ def read_model_manifest(path: Path, kind: str, version: int) -> dict[str, Any]:
     except DataError as error:
         raise CheckpointError(path, error.reason) from None
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        raise CheckpointError(path, f"is not the manifest of a {kind}")
+        raise CheckpointError(
+            path, f"is not the manifest of a {kind}: name a folder that `labelgan {_MAKERS[kind]}` made"
+        )
     if manifest.get("format") != version:
-        raise CheckpointError(path, f"has format {manifest.get('format')!r}; this version reads {version}")
+        raise CheckpointError(
+            path,
+            f"has format {manifest.get('format')!r}; this version reads {version}; train again",
+        )
     for key in ("training_cases", "inherited_cases", "held_out_cases"):
         if not _are_cases(manifest.get(key, [])):
             raise CheckpointError(path, f"is damaged: its {key} are not cases with hashes, so no leak could be found")

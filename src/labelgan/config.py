@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,12 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labelgan.errors import ConfigError
+from labelgan.files import read_text, why_unread
+
+
+def plain_words(error: Mapping[str, Any]) -> str:
+    """What pydantic says of an error, without what only its own users understand."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 class Config(BaseModel):
@@ -26,16 +33,19 @@ class Config(BaseModel):
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
-                raise ConfigError(subject, f"unknown setting '{key}'") from None
-            raise ConfigError(subject, f"setting '{key}': {first['msg']} (got {first.get('input')!r})") from None
+                of_file = "; take it out, or use the version of labelgan that wrote it"
+                raise ConfigError(
+                    subject, f"unknown setting '{key}'{of_file if isinstance(subject, Path) else ''}"
+                ) from None
+            raise ConfigError(subject, f"setting '{key}': {plain_words(first)} (got {first.get('input')!r})") from None
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
         """Reads a TOML file; raises ConfigError naming the file."""
         try:
-            values = _with_null(tomllib.loads(path.read_text(encoding="utf-8")))
+            values = _with_null(tomllib.loads(read_text(path)))
         except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(path, f"cannot be read as TOML: {error}") from None
+            raise ConfigError(path, f"cannot be read as TOML: {why_unread(error)}") from None
         return cls.build(values, path)
 
     def to_toml(self) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 from labelgan.errors import DataError
 
+LARGEST_TEXT = 512 * 2**20  # bytes of a JSON or TOML file
+
 MANY = 64
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")  # of `write_bytes_atomic`
 
@@ -84,12 +86,37 @@ def write_json_atomic(path: Path, value: Any, mode: int | None = None) -> None:
     write_text_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n", mode)
 
 
+def read_text(path: Path) -> str:
+    """Reads a UTF-8 text that somebody else may have written.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe or device, which would not end.
+        ValueError: it is larger than 512 MiB, or not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError("not a regular file")
+    if path.stat().st_size > LARGEST_TEXT:
+        raise ValueError(f"larger than {LARGEST_TEXT >> 20} MiB")
+    return path.read_text(encoding="utf-8")
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file; raises DataError naming it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # a number of too many digits is a plain ValueError
-        raise DataError(path, f"cannot be read as JSON: {error}") from None
+        return json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(path, f"cannot be read as JSON: {why_unread(error)}") from None
+
+
+def why_unread(error: Exception) -> str:
+    """Says in plain words why a JSON or TOML text could not be read."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 at byte {error.start}"
+    if "set_int_max_str_digits" in str(error):
+        return "a number of too many digits"
+    return str(error)
 
 
 def sha256_file(path: Path) -> str:

@@ -234,7 +234,7 @@ def test_wrong_requests_are_named_before_any_work(tmp_path):
         sample_cohort("absent", tmp_path / "out", 1, format="dicom")
     with pytest.raises(ConfigError, match=r"^--num 0: at least one sample is needed$"):
         sample_cohort("absent", tmp_path / "out", 0)
-    with pytest.raises(CheckpointError, match=r"^absent: there is no such run folder$"):
+    with pytest.raises(CheckpointError, match=r"^absent: there is no such run folder; `labelgan train --out` makes"):
         sample_cohort("absent", tmp_path / "out", 1)
 
 

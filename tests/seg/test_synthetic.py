@@ -195,7 +195,14 @@ def test_accepting_alone_changes_nothing(tiny_samples, phantom_store, tmp_path):
 
 @pytest.mark.parametrize(
     "generator",
-    [{"training_cases": [{"id": "P001"}]}, {"training_cases": [3]}, {"training_cases": [], "inherited_cases": 3}],
+    [
+        {"training_cases": [{"id": "P001"}]},
+        {"training_cases": [3]},
+        {"training_cases": [], "inherited_cases": 3},
+        {"training_cases": [{"id": "P001", "hashes": {"T1": []}}]},  # found by fuzzing, as the next two
+        {"training_cases": [{"id": [1], "hashes": {"T1": "sha256:0"}}]},
+        {"training_cases": [], "inherited_cases": [{"patient": {}, "hashes": {}}]},
+    ],
 )
 def test_a_manifest_without_hashes_is_damaged(tiny_samples, phantom_store, tmp_path, generator):
     samples = changed(tiny_samples, tmp_path / "s", lambda manifest: manifest.update(generator=generator))

@@ -14,6 +14,7 @@ from labelgan.config import CheckConfig
 from labelgan.errors import DataError
 
 DEFAULT_LIMITS = CheckConfig.build({})
+_GEOMETRY = "set its sform again, or export the image again"
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,16 @@ def grid_corners(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
 def check_size(path: Path, shape: tuple[int, ...], bytes_unfolded: int, limits: CheckConfig) -> None:
     """Refuses, before anything is allocated, what a header claims beyond the limits. Raises DataError."""
     if any(size < 1 for size in shape):
-        raise DataError(path, f"the header claims the shape {_times(shape)}: every axis needs at least one voxel")
+        raise DataError(
+            path,
+            f"the header claims the shape {_times(shape)}: every axis needs at least one voxel; export the image again",
+        )
     voxels = math.prod(shape)
     if voxels > limits.max_voxels:
         raise DataError(
             path,
-            f"the header claims {_times(shape)} = {voxels:.3g} voxels, more than the limit of {limits.max_voxels:.3g}",
+            f"the header claims {_times(shape)} = {voxels:.3g} voxels, more than the limit of {limits.max_voxels:.3g}; "
+            "crop the image, or export it again where that is not its size",
         )
     if bytes_unfolded > limits.max_file_bytes:
         raise DataError(
@@ -80,14 +85,14 @@ def check_size(path: Path, shape: tuple[int, ...], bytes_unfolded: int, limits: 
 def check_affine(path: Path, affine: np.ndarray) -> None:
     """Refuses an affine that is not finite or maps the grid onto a plane, line or point. Raises DataError."""
     if not np.isfinite(affine).all():
-        raise DataError(path, "the header's affine holds NaN or infinity")
+        raise DataError(path, f"the header's affine holds NaN or infinity: {_GEOMETRY}")
     with np.errstate(all="ignore"):
         lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
         # The volume of the cell of unit axes: 1 for perpendicular axes, 0 for axes in one plane.
         volume = abs(np.linalg.det(affine[:3, :3] / np.where(lengths > 0, lengths, 1.0)))
     if not np.isfinite(lengths).all() or lengths.min() <= 0 or not volume > 1e-4:
         spacing = " x ".join(f"{length:g}" for length in lengths)
-        raise DataError(path, f"the header's affine is singular (voxel size {spacing} mm)")
+        raise DataError(path, f"the header's affine is singular (voxel size {spacing} mm): {_GEOMETRY}")
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -119,7 +119,11 @@ class _CaseChecker:
             if volume.data.size and (volume.data == volume.data.flat[0]).all():
                 self.constant.add(channel)
                 what = "all zero" if volume.data.flat[0] == 0 else f"constant ({volume.data.flat[0]:g} everywhere)"
-                self._tell(ref.path, f"the image is {what}", "warning" if self._is_slice(header) else "error")
+                told = f"the image is {what}"
+                if self._is_slice(header):
+                    self._tell(ref.path, told, "warning")
+                else:
+                    self._tell(ref.path, f"{told}: export it again, {_LEAVE_OUT}")
         else:
             wrong = int(np.count_nonzero(~np.isfinite(volume.data)))
             self._tell(ref.path, f"{wrong} voxels are NaN or infinite: make the image again, {_LEAVE_OUT}")
@@ -129,7 +133,10 @@ class _CaseChecker:
         """Axes, spacing and affines of one file, and its grid against the first image's."""
         singles = sum(size == 1 for size in header.shape)
         if singles > int(self._is_slice(header)):
-            self._tell(ref.path, f"a single-voxel axis: shape {_times(header.shape)}, and a volume is expected")
+            self._tell(
+                ref.path,
+                f"a single-voxel axis: shape {_times(header.shape)}, and a volume is expected: export the whole series",
+            )
             return  # it is no grid for other files to be held against, nor the other way round
         spacing = header.spacing_mm
         if not header.is_picture and not all(_SMALLEST_SPACING_MM <= s <= _LARGEST_SPACING_MM for s in spacing):

@@ -92,7 +92,7 @@ def _images(files: dict[int, Path], channels: dict[int, str], ending: str) -> di
 def _channels(description: Path, content: dict[str, Any]) -> dict[int, str]:
     named = content.get("channel_names", content.get("modality"))
     if not isinstance(named, dict) or not named:
-        raise DataError(description, "channel_names (or modality) is missing: expected such as {'0': 'T1'}")
+        raise DataError(description, "channel_names (or modality) is missing or no table: expected such as {'0': 'T1'}")
     try:
         channels = {int(index): channel_name(str(name)) for index, name in named.items()}
     except ValueError:
@@ -108,7 +108,7 @@ def _labels(description: Path, named: Any) -> tuple[tuple[tuple[int, int], ...],
     """Maps stored values to 0, 1 and 2 by what dataset.json calls them."""
     values: dict[str, list[int]] = {}
     if not isinstance(named, dict):
-        raise DataError(description, "labels is missing: expected such as {'background': 0, 'lesion': 1}")
+        raise DataError(description, "labels is missing or no table: expected such as {'background': 0, 'lesion': 1}")
     try:
         for key, value in named.items():
             if isinstance(value, str):  # the older way: {"1": "lesion"}

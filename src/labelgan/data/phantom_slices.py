@@ -6,7 +6,6 @@ store's grid at the size that its patients' heads have.
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import IO, Any, Self
 
 import numpy as np
 
-from labelgan.errors import DataError
+from labelgan.data.header import untrusted
+from labelgan.data.reading_npz import read_array
 
 ASSET = Path(__file__).parents[1] / "assets" / "phantom_slices.npz"
 LOWEST, HIGHEST = -3.0, 7.0  # z-scores that 0 and 255 stand for
@@ -58,15 +58,14 @@ class PhantomSlices:
     @classmethod
     def read(cls, path: Path | IO[bytes] = ASSET) -> Self:
         """Reads what `write` wrote; raises DataError where the file is missing or damaged."""
-        try:
-            stream = io.BytesIO(path.read_bytes()) if isinstance(path, Path) else path
-            with np.load(stream, allow_pickle=False) as content:
-                images = content["images"].astype(np.float32) / 255 * (HIGHEST - LOWEST) + LOWEST
-                brains = np.unpackbits(content["brains"], axis=-1, count=images.shape[-1]).astype(bool)
-                names = tuple(str(name) for name in content["channels"])
-                return cls(images, brains, content["heights"], names, float(content["pixel_mm"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(str(path), f"the phantom slices of the package cannot be read: {error}") from None
+        file = path if isinstance(path, Path) else Path("phantom slices")
+        with untrusted(file, "the phantom slices of the package cannot be read"), zipfile.ZipFile(path) as archive:
+            members = ("images", "brains", "heights", "channels", "pixel_mm")
+            content = {name: read_array(file, archive, f"{name}.npy") for name in members}
+            images = content["images"].astype(np.float32) / 255 * (HIGHEST - LOWEST) + LOWEST
+            brains = np.unpackbits(content["brains"], axis=-1, count=images.shape[-1]).astype(bool)
+            names = tuple(str(name) for name in content["channels"])
+            return cls(images, brains, content["heights"], names, float(content["pixel_mm"]))
 
     def with_channels(self, channels: Sequence[str]) -> PhantomSlices | None:
         """The same slices with the channels named, in that order; None where phantoms lack one."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 UNIT_SOFTNESS = 4.0  # z-score that the map to [-1, 1] takes to tanh(1) = 0.76
 UNIT_LIMIT = 1.0 - 1e-6
 AIR_PERCENTILE = 1.0  # of the volume; low enough for air, high enough to pass over a few stray voxels
+_RESAMPLE = "resample it onto that grid (a mask by nearest neighbour)"
 Z_LIMIT = 1000.0  # z-scores are held to ±1000, which float16 can carry
 
 
@@ -79,7 +80,9 @@ def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | No
     hashes = {name: voxel_hash(volume) for name, volume in volumes.items()}
     for name, volume in volumes.items():
         if not np.isfinite(volume.data).all():
-            raise DataError(case.images[name].path, "holds values that are not finite (NaN or Inf)")
+            raise DataError(
+                case.images[name].path, "holds values that are not finite (NaN or Inf): make it again, or --exclude"
+            )
     _require_different(case, volumes, hashes)
     grid = volumes[names[0]]
     try:
@@ -150,11 +153,13 @@ def _registered(volumes: dict[str, Volume]) -> dict[str, Volume]:
 def require_same_grid(volume: Volume, grid: Volume, path: Path) -> None:
     """Raises DataError unless the volumes have one shape and their corners lie at the same millimetres."""
     if volume.data.shape != grid.data.shape:
-        raise DataError(path, f"shape {volume.data.shape} differs from the first channel's {grid.data.shape}")
+        raise DataError(
+            path, f"shape {volume.data.shape} differs from the first channel's {grid.data.shape}; {_RESAMPLE}"
+        )
     corners, expected = (grid_corners(each.data.shape, each.affine) for each in (volume, grid))
     distance = np.linalg.norm(corners - expected, axis=1).max()
     if not distance <= CheckConfig.build({}).grid_tolerance_mm:
-        raise DataError(path, f"its grid lies {distance:.3g} mm from the first channel's")
+        raise DataError(path, f"its grid lies {distance:.3g} mm from the first channel's; {_RESAMPLE}")
 
 
 def _labels(case: Case, grid: Volume) -> np.ndarray:

@@ -38,12 +38,12 @@ def _kind(path: Path) -> str:
     with untrusted(path, "cannot be opened"):
         if not path.is_file():
             if path.is_symlink():
-                raise DataError(path, "a link to a file that is not there")
-            raise DataError(path, "not a regular file" if path.exists() else "no such file")
+                raise DataError(path, "a link to a file that is not there: mend it, or put the file itself there")
+            raise DataError(path, "not a regular file: put the image itself there" if path.exists() else "no such file")
         with path.open("rb") as stream:
             start = stream.read(512)
     if not start:
-        raise DataError(path, "an empty file (0 bytes)")
+        raise DataError(path, "an empty file (0 bytes): copy or download it again")
     if start.startswith(PNG_MAGIC):
         return "png"
     if start.startswith(TIFF_MAGICS):
@@ -59,7 +59,7 @@ def _kind(path: Path) -> str:
     for magic, reason in _FOREIGN:
         if start.startswith(magic):
             raise DataError(path, f"not NIfTI but {reason}")
-    raise DataError(path, "not a NIfTI, PNG or TIFF file")
+    raise DataError(path, "not a NIfTI, PNG or TIFF file: export the image again")
 
 
 def read_header(ref: ImageRef, limits: CheckConfig = DEFAULT_LIMITS) -> Header:
@@ -116,7 +116,9 @@ def _component(ref: ImageRef, pixels: np.ndarray) -> np.ndarray:
         return pixels[..., ref.component : ref.component + 1]
     colours = pixels[..., : count - 1] if count in (2, 4) else pixels  # the last of two or four is opacity
     if (colours != colours[..., :1]).any():
-        raise DataError(ref.path, f"a colour picture of {count} components where one grey value is expected")
+        raise DataError(
+            ref.path, f"a colour picture of {count} components where one grey value is expected: store it in grey"
+        )
     return colours[..., :1]
 
 
@@ -167,7 +169,7 @@ def _some_values(stored: np.ndarray, most: int = 6) -> str:
 
 def _advice(unknown: np.ndarray) -> str:
     if not np.isfinite(unknown).all():
-        return "; it holds NaN or infinity"
+        return "; it holds NaN or infinity: make the mask again"
     if (unknown == 255).all():
         return "; divide by 255, or say what 255 means by storing 1 (lesion) or 2 (other pathology)"
     if ((unknown > 0) & (unknown < 1)).all():

@@ -23,6 +23,7 @@ _BLOCK = 2**20
 _DEFLATE_RATIO = 1032
 _TRAILING_BYTES = 2**20
 _AGAIN = "copy or download the file again"
+_STORE = "store integers or 32/64-bit floats"
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def _parse(path: Path, stream: BinaryIO) -> Any:
 
     start = stream.read(348)
     if len(start) < 348:
-        raise DataError(path, f"not a NIfTI file: only {len(start)} bytes, and the header alone has 348")
+        raise DataError(path, f"not a NIfTI file: only {len(start)} bytes, and the header alone has 348; {_AGAIN}")
     for order in "<>":
         (size,) = struct.unpack(f"{order}i", start[:4])
         if size == 348:
@@ -91,16 +92,18 @@ def _describe(path: Path, parsed: Any, limits: CheckConfig) -> tuple[Header, int
     try:
         dtype = parsed.get_data_dtype()
     except Exception:
-        raise DataError(path, f"unknown NIfTI data type code {code}") from None
+        raise DataError(path, f"unknown NIfTI data type code {code}: {_STORE}") from None
     if dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
         name = {32: "complex", 1792: "complex", 2048: "complex", 128: "RGB", 2304: "RGBA"}.get(code, str(dtype))
-        raise DataError(path, f"data type {name} (code {code}) is not read: store integers or 32/64-bit floats")
+        raise DataError(path, f"data type {name} (code {code}) is not read: {_STORE}")
     if np.isinf(float(parsed["scl_slope"])):  # NaN and 0 mean: no scaling
-        raise DataError(path, "the header's slope, scl_slope, is infinite")
+        raise DataError(path, "the header's slope, scl_slope, is infinite: export the image again")
     fixed = int(parsed["sizeof_hdr"]) + 4
     start = float(parsed["vox_offset"])
     if not (math.isfinite(start) and start >= fixed):
-        raise DataError(path, f"the header places the voxels at byte {start:g}, before its own end at {fixed}")
+        raise DataError(
+            path, f"the header places the voxels at byte {start:g}, before its own end at {fixed}: export it again"
+        )
     size = math.prod(dims) * dtype.itemsize
     check_size(path, tuple(dims), int(start) + size, limits)
     affine = np.asarray(parsed.get_best_affine(), dtype=np.float64)
@@ -172,7 +175,7 @@ def _finish(path: Path, stream: BinaryIO) -> None:
     while block := stream.read(min(left + 1, _BLOCK)):
         left -= len(block)
         if left < 0:
-            raise DataError(path, "goes on after the voxels that its header promises; refused as damaged")
+            raise DataError(path, "goes on after the voxels that its header promises: export the image again")
 
 
 def _scaled(voxels: np.ndarray, slope: float | None, intercept: float | None) -> np.ndarray:

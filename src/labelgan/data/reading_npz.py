@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.config import CheckConfig
-from labelgan.data.header import Header, check_affine, check_size, untrusted
+from labelgan.data.header import DEFAULT_LIMITS, Header, check_affine, check_size, untrusted
 from labelgan.data.reading_pictures import PICTURE_AFFINE
 from labelgan.errors import DataError
 
@@ -41,7 +41,7 @@ def read_npz(path: Path, limits: CheckConfig) -> tuple[Header, np.ndarray]:
     """Reads an archive as (columns, rows, components), values as stored. Raises DataError."""
     with untrusted(path, "not a readable NumPy archive"), zipfile.ZipFile(path) as archive:
         header = _header(path, archive, limits)
-        pixels = _array(path, archive, _PIXELS, limits)
+        pixels = read_array(path, archive, _PIXELS, limits)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         return header, pixels.transpose(1, 0, 2)
 
@@ -55,7 +55,7 @@ def _header(path: Path, archive: zipfile.ZipFile, limits: CheckConfig) -> Header
         raise DataError(path, f"holds {components} components: 1 to 4 are read")
     affine = PICTURE_AFFINE
     if _AFFINE in archive.namelist():
-        affine = _array(path, archive, _AFFINE, limits).astype(np.float64)
+        affine = read_array(path, archive, _AFFINE, limits).astype(np.float64)
         if affine.shape != (4, 4):
             raise DataError(path, f"its affine has the shape {affine.shape}, not (4, 4)")
         check_affine(path, affine)
@@ -79,7 +79,18 @@ def _describe(path: Path, archive: zipfile.ZipFile, name: str, limits: CheckConf
     return shape, dtype
 
 
-def _array(path: Path, archive: zipfile.ZipFile, name: str, limits: CheckConfig) -> np.ndarray:
+def read_array(path: Path, archive: zipfile.ZipFile, name: str, limits: CheckConfig = DEFAULT_LIMITS) -> np.ndarray:
+    """Unfolds one array of an archive, never further than its directory states; call it inside `untrusted`.
+
+    Args:
+        path: of the archive, for messages.
+        archive: open for reading.
+        name: of the member.
+        limits: largest sizes that are read.
+
+    Raises:
+        DataError: the member is no array of numbers or text, is too large, or is not as long as is stated.
+    """
     _describe(path, archive, name, limits)
     size = archive.getinfo(name).file_size
     with archive.open(name) as stream:

@@ -13,13 +13,14 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelgan.config import PrepareConfig
+from labelgan.config import PrepareConfig, plain_words
 from labelgan.data.geometry import Order, SliceGeometry
 from labelgan.errors import ConfigError, DataError
 from labelgan.files import read_json
 
 FORMAT = "labelgan-store"
 FORMAT_VERSION = 1
+_AGAIN = "prepare the store again"
 INDEX_DTYPE = np.dtype(
     [
         ("case", np.int32),
@@ -148,13 +149,13 @@ class SliceStore:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"]) or "manifest"
-            raise DataError(path / "manifest.json", f"{key}: {first['msg']}") from None
+            raise DataError(path / "manifest.json", f"{key}: {plain_words(first)}; {_AGAIN}") from None
         rows, (height, width) = manifest.slices, manifest.size
         index = _open_array(path / "index.npy", (rows,), INDEX_DTYPE)
         if not np.array_equal(
             index["case"], np.repeat(np.arange(len(manifest.cases)), [c.count for c in manifest.cases])
         ):
-            raise DataError(path / "index.npy", "its cases are not those of the manifest")
+            raise DataError(path / "index.npy", f"its cases are not those of the manifest; {_AGAIN}")
         return cls(
             path=path,
             manifest=manifest,
@@ -255,7 +256,7 @@ def _open_array(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(path, f"cannot be opened as an array: {error}") from None
+        raise DataError(path, f"cannot be opened as an array: {error}; {_AGAIN}") from None
     if (
         not isinstance(array, np.ndarray)
         or array.shape != shape
@@ -263,5 +264,5 @@ def _open_array(path: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         or not array.flags.c_contiguous
     ):
         found = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise DataError(path, f"holds {found}, the manifest says {shape} {np.dtype(dtype)}")
+        raise DataError(path, f"holds {found}, the manifest says {shape} {np.dtype(dtype)}; {_AGAIN}")
     return array

@@ -18,6 +18,8 @@ from labelgan.data.reading import voxel_hash
 from labelgan.data.store import SliceStore
 from labelgan.errors import DataError, LeakError
 
+_TRAIN_WITHOUT = "sample a generator that was trained with --exclude"
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledCase:
@@ -107,11 +109,19 @@ def seen_by_generator(root: Path) -> SeenCases | None:
     if not isinstance(generator, dict) or not isinstance(generator.get("training_cases"), list):
         return None
     own, inherited = generator["training_cases"], generator.get("inherited_cases") or []
-    if not isinstance(inherited, list) or not all(
-        isinstance(case, dict) and isinstance(case.get("hashes"), dict) for case in [*own, *inherited]
-    ):
+    if not isinstance(inherited, list) or not all(_is_seen(case) for case in [*own, *inherited]):
         raise DataError(root / "manifest.json", "is damaged: its generator's training cases have no hashes")
     return SeenCases(tuple(own), tuple(inherited))
+
+
+def _is_seen(case: Any) -> bool:
+    """True for an entry that the guards can compare: hashes, and names where there are any."""
+    return (
+        isinstance(case, dict)
+        and isinstance(case.get("hashes"), dict)
+        and all(isinstance(value, str) for value in case["hashes"].values())
+        and all(isinstance(case.get(name), str | None) for name in ("id", "patient"))
+    )
 
 
 class KnownByHash(Protocol):
@@ -145,14 +155,18 @@ def require_no_leak(
     if seen is None:
         raise LeakError(
             root,
-            "its manifest does not tell which cases its generator has seen, so it cannot be used with cases held out",
+            "its manifest does not tell which cases its generator has seen, so it cannot be used with cases held out; "
+            "sample it again with `labelgan sample`",
         )
     hashes = {value: case for case in held_out for value in case.hashes.values()}
     for entry in (*seen.own, *seen.inherited):
         for value in entry["hashes"].values():
             if value in hashes:
+                held = hashes[value]
                 raise LeakError(
-                    root, f"was made from the held-out case {hashes[value].id} (the same voxels as {entry.get('id')})"
+                    root,
+                    f"was made from the held-out case {held.id} (the same voxels as {entry.get('id')}); "
+                    f"{_TRAIN_WITHOUT}",
                 )
     known = {value for case in cohort for value in case.hashes.values()}
     related = any(value in known for entry in seen.inherited for value in entry["hashes"].values())
@@ -161,7 +175,9 @@ def require_no_leak(
         for name in (entry.get("id"), entry.get("patient")):
             if name in names:
                 held = names[name]
-                raise LeakError(root, f"was made from the held-out patient {held.patient} (case {held.id})")
+                raise LeakError(
+                    root, f"was made from the held-out patient {held.patient} (case {held.id}); {_TRAIN_WITHOUT}"
+                )
 
 
 def _read_slice(

@@ -26,7 +26,9 @@ def training_rows(store: SliceStore, config: GanConfig, exclude: Collection[str]
     if config.train.drop_other_pathology:
         rows = rows[store.index["other_voxels"][rows] == 0]
     if len(rows) < 2:
-        raise DataError(store.path, f"{len(rows)} labelled slices are left to train on; at least 2 are needed")
+        raise DataError(
+            store.path, f"{len(rows)} labelled slices are left to train on; at least 2 are needed: exclude fewer"
+        )
     if not store.index["lesion_voxels"][rows].any():
         raise DataError(
             store.path, f"none of its {len(rows)} slices to train on has a lesion: add annotated cases that have some"

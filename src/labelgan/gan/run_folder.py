@@ -66,7 +66,7 @@ class RunFolder:
     def read_manifest(self) -> dict[str, Any]:
         """Reads and validates the manifest; raises CheckpointError naming it."""
         if not self.path.is_dir():
-            raise CheckpointError(self.path, "there is no such run folder")
+            raise CheckpointError(self.path, "there is no such run folder; `labelgan train --out` makes one")
         manifest = read_model_manifest(self.manifest, "generator", FORMAT_VERSION)
         _validate(manifest, self.manifest)
         return manifest
@@ -111,7 +111,8 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
     )
     if not sound:
         raise CheckpointError(
-            path, "is damaged: channels, size, spacing_mm, intensity or training_cases do not make sense"
+            path,
+            "is damaged: channels, size, spacing_mm, intensity or training_cases make no sense; copy the folder again",
         )
 
 

@@ -168,8 +168,8 @@ class _Loop:
         manifest = parent.read_manifest()
         if manifest["channels"] != self.facts["channels"]:
             raise CheckpointError(parent.path, f"makes {manifest['channels']}, the store has {self.facts['channels']}")
-        weights = (parent.load(path, manifest) for path in (parent.generator, parent.critic))
-        self.trainer.start_from(*weights, str(parent.path))
+        generator, critic = (parent.load(path, manifest) for path in (parent.generator, parent.critic))
+        self.trainer.start_from(generator, critic, str(parent.path))
         # What the parent saw, this generator has seen: the leak guard must know.
         self.facts["inherited_cases"] = manifest["training_cases"] + manifest.get("inherited_cases", [])
         self.facts["started_from"] = {"model": manifest.get("model"), "steps": manifest.get("steps")}

@@ -76,7 +76,9 @@ class SegmenterFolder:
     def read_manifest(self) -> dict[str, Any]:
         """Reads and validates the manifest; raises CheckpointError naming it."""
         if not self.path.is_dir():
-            raise CheckpointError(self.path, "there is no such segmenter folder")
+            raise CheckpointError(
+                self.path, "there is no such segmenter folder; `labelgan segment train --out` makes one"
+            )
         manifest = read_model_manifest(self.manifest, "segmenter", FORMAT_VERSION)
         _validate(manifest, self.manifest)
         return manifest
@@ -107,7 +109,9 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
         and all(isinstance(member, dict) for member in manifest.get("members", []))
     )
     if not sound:
-        raise CheckpointError(path, "is damaged: channels, size or training_cases do not make sense")
+        raise CheckpointError(
+            path, "is damaged: channels, size or training_cases make no sense; copy the folder again"
+        )
 
 
 def describe_training(

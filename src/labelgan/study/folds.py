@@ -49,9 +49,12 @@ def make_folds(config: StudyConfig, cohort: KnownCohort, test: KnownCohort | Non
 def _cross_validation(config: StudyConfig, cohort: KnownCohort) -> tuple[Fold, ...]:
     patients = sorted(cohort.patients)
     if len(patients) < 3:
-        raise ConfigError("--folds", f"{len(patients)} annotated patients are too few: three are needed")
+        are = "patient is" if len(patients) == 1 else "patients are"
+        raise ConfigError("--folds", f"{len(patients)} annotated {are} too few: three are needed")
     if config.folds != "lopo" and config.folds > len(patients):
-        raise ConfigError(f"--folds {config.folds}", f"there are only {len(patients)} patients")
+        raise ConfigError(
+            f"--folds {config.folds}", f"there are only {len(patients)} annotated patients; name fewer folds"
+        )
     folds = []
     for repeat in range(config.repeats):
         if config.folds == "lopo":

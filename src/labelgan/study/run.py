@@ -208,7 +208,7 @@ def again(out: Path) -> Path:
         DataError: the folder holds no study.
     """
     if not (out / STUDY).is_file():
-        raise DataError(out, "holds no study: it has no study.json")
+        raise DataError(out, "holds no study: it has no study.json; name a folder that `labelgan study --out` made")
     try:
         config = StudyConfig.from_toml(out / CONFIG)
         content = read_json(out / "places.json")

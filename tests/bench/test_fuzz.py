@@ -1,0 +1,113 @@
+"""Tests of `fuzz`, and a short run of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fuzz
+from fuzz import FORMATS, attend, examine, examined, results, section
+from fuzz_readers import Target
+from labelgan.errors import DataError
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_spoilt_file_does_more_than_be_read_or_refused(form: str, tmp_path: Path) -> None:
+    entries = [entry for entry in examined(form, tmp_path, 0, range(75)) if "outcome" in entry]
+    assert len(entries) == 75
+    assert [entry for entry in entries if entry["outcome"] not in ("accepted", "refused")] == []
+    assert sum(entry["outcome"] == "refused" for entry in entries) > 20
+
+
+def target(folder: Path, read) -> Target:
+    return Target(folder / "file", b"sound", read)
+
+
+def refuse(reason: str):
+    def read() -> None:
+        raise DataError("file", reason)
+
+    return read
+
+
+def crash() -> None:
+    raise KeyError("cases")
+
+
+def spin() -> None:
+    try:
+        while True:
+            pass
+    except Exception:
+        time.sleep(10)
+
+
+def starve() -> None:
+    raise MemoryError
+
+
+def gobble() -> None:
+    bytearray(40 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("read", "outcome", "said"),
+    [
+        (lambda: None, "accepted", ""),
+        (refuse("is damaged"), "refused", "file: is damaged"),
+        (crash, "crash", "KeyError: 'cases'"),
+        (starve, "memory", ""),
+        (spin, "hang", ""),
+    ],
+)
+def test_each_fault_of_a_reader_has_its_name(tmp_path: Path, read, outcome: str, said: str) -> None:
+    entry = examine(target(tmp_path, read), b"spoilt", seconds=0.2)
+    assert (entry["outcome"], entry["said"]) == (outcome, said)
+    assert (tmp_path / "file").read_bytes() == b"sound"
+
+
+def test_memory_is_measured_and_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = examine(target(tmp_path, gobble), b"")
+    assert entry["grown"] > 30 * 2**20
+    assert entry["outcome"] == "accepted"
+    monkeypatch.setattr(fuzz, "MEMORY_BYTES", 2**20)
+    assert examine(target(tmp_path, gobble), b"")["outcome"] == "memory"
+
+
+def test_words_without_end_are_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "LONGEST_LINE", 10)
+    assert examine(target(tmp_path, refuse("is damaged")), b"")["outcome"] == "long"
+
+
+def worker(*lines: str, end: str = "") -> list[str]:
+    said = "\n".join(f"print({line!r}, flush=True)" for line in lines)
+    return [sys.executable, "-c", f"import os, time\n{said}\n{end}"]
+
+
+def test_a_worker_that_dies_or_falls_silent_is_no_success(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    begun = [json.dumps({"format": "json", "number": number}) for number in range(3)]
+    ended = json.dumps({"format": "json", "number": 0, "outcome": "refused"})
+    attend(worker(begun[0], ended, begun[1], end="os._exit(9)"), log)
+    attend(worker(begun[2], end="time.sleep(60)"), log, silent_seconds=1.0)
+    outcomes = [entry["outcome"] for entry in results(log).values()]
+    assert outcomes == ["refused", "died", "hang"]
+
+
+def test_the_section_counts_and_names_what_failed() -> None:
+    entries = [
+        {"format": "json", "number": 0, "outcome": "accepted", "seconds": 0.5, "grown": 3_000_000},
+        {"format": "json", "number": 1, "outcome": "refused", "seconds": 1.0, "grown": 0},
+        {"format": "toml", "number": 2, "outcome": "crash", "said": "KeyError: 'a'", "seconds": 0.0, "grown": 0},
+        {"format": "nifti", "number": 3, "outcome": "died"},
+    ]
+    text = section(entries, 0)
+    assert "| json | 2 | 1 | 1 | 0 | 1.00 | 3 |" in text
+    assert "| toml | 1 | 0 | 0 | 1 | 0.00 | 0 |" in text
+    assert "- toml 2: crash. KeyError: 'a'" in text
+    assert "- nifti 3: died. " in text
+    assert "--files 4" in text

@@ -115,11 +115,15 @@ def save_checkpoint(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     hashes = {}
-    for name, tensors in parts.items():
-        path = temporary / f"{name}.safetensors"
-        save_tensors(path, tensors)
-        hashes[name] = sha256_file(path)
-    write_json_atomic(temporary / "state.json", {"step": step, "sha256": hashes, **state})
+    try:
+        for name, tensors in parts.items():
+            path = temporary / f"{name}.safetensors"
+            save_tensors(path, tensors)
+            hashes[name] = sha256_file(path)
+        write_json_atomic(temporary / "state.json", {"step": step, "sha256": hashes, **state})
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk what is half there is in the way
+        raise
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)

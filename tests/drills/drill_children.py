@@ -60,6 +60,11 @@ def _run(task: Callable[..., int], arguments: tuple[Any, ...], log: str, limits:
     sys.exit(task(*arguments))
 
 
+def nothing() -> int:
+    """Ends at once: where the server that forks has yet to import everything, it has done so then."""
+    return 0
+
+
 def command(arguments: list[str]) -> int:
     """Runs ``labelgan ARGUMENTS``."""
     from labelgan.cli import run_command

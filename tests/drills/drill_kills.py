@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drill_children import Child
+from drill_children import Child, begin, nothing
 
 from labelgan.checkpoint import checkpoint_folders, load_latest
 from labelgan.errors import LabelganError
@@ -142,6 +142,7 @@ def kill_again_and_again(
         look: called after each kill; a line where something trusted is broken.
     """
     log = work / "log.txt"
+    assert ended(begin(nothing, log=log), log) == 0
     began = time.monotonic()
     assert ended(start(work / "peace", log), log) == 0, log.read_text()
     lasts_s = time.monotonic() - began

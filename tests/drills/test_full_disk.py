@@ -27,15 +27,23 @@ class SmallDisk:
         subprocess.run(["mount", "-o", f"remount,size={kb}k", str(self.folder)], check=True, capture_output=True)
 
 
+def mount(folder: Path) -> str | None:
+    """Mounts a small disk; gives the reason where that may not be."""
+    call = ["mount", "-t", "tmpfs", "-o", f"size={ROOMY_KB}k", "tmpfs", str(folder)]
+    try:
+        made = subprocess.run(call, capture_output=True, text=True)
+    except OSError as error:
+        return str(error)
+    return (made.stderr.strip() or "refused") if made.returncode else None
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={ROOMY_KB}k", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if made.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.strip()}")
+    reason = mount(folder)
+    if reason is not None:
+        pytest.skip(f"a small disk cannot be mounted here: {reason}")
     try:
         yield SmallDisk(folder)
     finally:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from drill_children import Child, begin, command
+from drill_children import Child, begin, command, nothing
 from drill_kills import DONE_JOBS, Tally, checkpoints_hold, differences, ended, results_of
 
 from labelgan.config_engine import EngineConfig
@@ -96,6 +96,7 @@ def test_a_real_study_with_its_workers(study_cohort: Path, tmp_path: Path, told,
         study = ["study", str(study_cohort), "--out", str(folder), "--config", str(settings), "--workers", "2"]
         return begin(command, [*study, "--device", "cpu"], log=log)
 
+    assert ended(begin(nothing, log=log), log) == 0
     began = time.monotonic()
     assert ended(start(tmp_path / "peace"), log) == 0, log.read_text()
     lasts_s, wanted = time.monotonic() - began, results_of(tmp_path / "peace")

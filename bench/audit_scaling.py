@@ -64,7 +64,7 @@ def figures(short: bool) -> list[Figure]:
     """Audits a few and three times as many."""
     few, many = SHORT_COUNTS if short else COUNTS
     with tempfile.TemporaryDirectory() as name:
-        audited(Path(name, "warm"), 100)
+        audited(Path(name, "warm"), 200)
         small, large = (audited(Path(name, str(count)), count) for count in (few, many))
     return [
         Figure(

@@ -85,7 +85,8 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="fewer repeats; nothing is written")
     options = parser.parse_args()
     if not options.short and not DOCUMENT.exists():
-        write_section(DOCUMENT, "targets", "")  # the head comes first
+        for name in ("targets", *SCRIPTS):  # in this order, whichever ends first
+            write_section(DOCUMENT, name, "")
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:

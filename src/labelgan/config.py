@@ -46,6 +46,8 @@ class Config(BaseModel):
             values = _with_null(tomllib.loads(read_text(path)))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(path, f"cannot be read as TOML: {why_unread(error)}") from None
+        if not values:  # it would mean nothing but defaults, which no file that was written here does
+            raise ConfigError(path, "is empty: it was torn, or never written")
         return cls.build(values, path)
 
     def to_toml(self) -> str:

@@ -129,11 +129,19 @@ def test_a_label_is_fit_for_an_id(text: str) -> None:
     assert len(label) <= len(text)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", "\xff", "3"])
+@pytest.mark.parametrize("content", ["[1]", "3"])
 def test_a_manifest_that_is_none_is_empty(tmp_path: Path, content: str) -> None:
     assert manifest_of(tmp_path) == {}
-    (tmp_path / "manifest.json").write_text(content, encoding="latin-1")
+    (tmp_path / "manifest.json").write_text(content)
     assert manifest_of(tmp_path) == {}
+
+
+@pytest.mark.parametrize("content", ["", "{", "\xff", "no json"])
+def test_a_manifest_that_is_torn_is_told(tmp_path: Path, content: str) -> None:
+    """What it said is not known: that these are synthetic slices, and of whose generator."""
+    (tmp_path / "manifest.json").write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match=r"manifest\.json: cannot be read as JSON"):
+        manifest_of(tmp_path)
 
 
 def test_a_manifest_is_read(tmp_path: Path) -> None:

@@ -40,6 +40,20 @@ def test_training_a_generator(phantom_store: SliceStore, tmp_path: Path, told, m
 
 
 @DRILL
+def test_training_from_a_cohort(phantom_cohort: Path, tmp_path: Path, told):
+    """The slices are prepared first: a kill there leaves nothing that the next try stumbles over."""
+    settings = options([*SETTINGS, *SAVING, "train.steps=3", "train.batch_size=2", "train.collapse_ratio=0"])
+
+    def start(folder: Path, log: Path) -> Child:
+        train = ["train", str(phantom_cohort), "--out", str(folder), "--model", "r3gan", "--resume"]
+        return begin(command, [*train, *settings], log=log)
+
+    tally = kill_again_and_again(start, tmp_path, kills=6, seed=7, saved="store/manifest.json", look=checkpoints_hold)
+    told("kill -9", "train, r3gan, from scans", tally.count, len(tally.losses), tally.told())
+    assert tally.losses == []
+
+
+@DRILL
 def test_training_a_segmenter(phantom_store: SliceStore, tiny_samples: Path, tmp_path: Path, told):
     settings = options([*SEG_SETTINGS, *SAVING, "train.steps=12", "train.early_step=3"])
 

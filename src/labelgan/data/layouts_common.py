@@ -105,10 +105,11 @@ def as_ref(path: Path | None) -> ImageRef | None:
 
 
 def manifest_of(root: Path) -> dict[str, Any]:
-    """The manifest.json at a cohort's root, or an empty one where there is none that can be read."""
+    """The manifest.json at a cohort's root, or an empty one where there is none, or another program's.
+
+    Raises:
+        DataError: it cannot be read. It may be that of synthetic slices, torn, which must not pass for scans.
+    """
     path = root / "manifest.json"
-    try:
-        content = read_json(path) if path.is_file() and path.stat().st_size <= _LARGEST_MANIFEST else {}
-    except (DataError, OSError):
-        return {}
+    content = read_json(path) if path.is_file() and path.stat().st_size <= _LARGEST_MANIFEST else {}
     return content if isinstance(content, dict) else {}

@@ -101,7 +101,10 @@ def kind_of(folder: Path) -> tuple[Kind | None, dict[str, Any]]:
     """What a folder says of itself by the files that stages leave behind, and its manifest; None where it does not."""
     if (folder / "study.json").is_file():
         return "study", {}
-    manifest = manifest_of(folder)
+    try:
+        manifest = manifest_of(folder)
+    except DataError:
+        manifest = {}  # whoever reads the folder is told
     if manifest.get("format") == STORE:
         return "store", manifest
     if manifest.get("kind") == "generator":

@@ -76,6 +76,7 @@ def prepare(
     exclude: Collection[str] = (),
     force: bool = False,
     report: Report | None = None,
+    warn: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> SliceStore:
     """Makes a cohort's slice store; see `data.prepare.prepare_store`. ``settings`` are fields of `PrepareConfig`."""
@@ -85,7 +86,7 @@ def prepare(
         config = PrepareConfig.build(settings)
     elif settings:
         raise ConfigError(", ".join(settings), "is given beside a whole config; give one or the other")
-    return prepare_store(Path(data), Path(out), config, exclude=exclude, force=force, progress=report)
+    return prepare_store(Path(data), Path(out), config, exclude=exclude, force=force, progress=report, warn=warn)
 
 
 def phantom_generator() -> Path:

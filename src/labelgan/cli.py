@@ -149,7 +149,10 @@ def prepare(
     config = PrepareConfig.build({key: value for key, value in named.items() if value is not None}, "prepare")
     config = config.with_settings(settings or [])
     with using(pseudonymise), Progress("prepare", "case") as progress:
-        store = api.prepare(data, out, config=config, exclude=ids(exclude), force=force, report=progress)
+        warnings: list[str] = []
+        store = api.prepare(
+            data, out, config=config, exclude=ids(exclude), force=force, report=progress, warn=warnings.append
+        )
     lesions = int((store.index["lesion_voxels"] > 0).sum())
     typer.echo(
         f"{len(store)} slices of {store.size[0]}×{store.size[1]} ({', '.join(store.channels)}) "
@@ -159,6 +162,8 @@ def prepare(
     if cropped:
         lost = sum(case.lesion_voxels_cropped for case in cropped)
         say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside the slices; use a larger --size")
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 @app.command()

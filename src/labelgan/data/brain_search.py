@@ -40,15 +40,39 @@ def find_brain(image_ZYX: np.ndarray) -> np.ndarray:
     grey = _grey_levels(image_ZYX)
     if grey.max() == 0:
         return foreground
-    head = fill_holes(_largest(grey > otsu_threshold(grey) // 2))
-    box = tuple(_extent(np.asarray(head.any(axis=tuple({0, 1, 2} - {axis})))) for axis in range(3))
-    constant_outside = not head.all() and foreground[~head].mean() < 0.1
+    head, box = _whole_head(grey)
     inner = _Head.of(grey[box], head[box])
-    if constant_outside and _coverage(inner) > STRIPPED:
+    if _stripped(foreground, head, inner):
         return fill_holes(_largest(foreground))
     brain = np.zeros(head.shape, dtype=bool)
     brain[box] = _in_head(inner)
     return brain if brain.any() else foreground
+
+
+def find_head(image_ZYX: np.ndarray) -> np.ndarray | None:
+    """Gives the head of a volume, holes filled in each axial slice; None where the image holds one value."""
+    grey = _grey_levels(image_ZYX)
+    return None if grey.max() == 0 else _whole_head(grey)[0]
+
+
+def is_stripped(image_ZYX: np.ndarray) -> bool:
+    """Tells whether the skull was taken off: constant outside, and the foreground is nearly all brain."""
+    grey = _grey_levels(image_ZYX)
+    if grey.max() == 0:
+        return False
+    head, box = _whole_head(grey)
+    return _stripped(image_ZYX > image_ZYX.min(), head, _Head.of(grey[box], head[box]))
+
+
+def _whole_head(grey: np.ndarray) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """The head, and the box that just holds it."""
+    head = fill_holes(_largest(grey > otsu_threshold(grey) // 2))
+    return head, tuple(_extent(np.asarray(head.any(axis=tuple({0, 1, 2} - {axis})))) for axis in range(3))
+
+
+def _stripped(foreground: np.ndarray, head: np.ndarray, inner: _Head) -> bool:
+    constant_outside = not head.all() and foreground[~head].mean() < 0.1
+    return bool(constant_outside and _coverage(inner) > STRIPPED)
 
 
 def otsu_threshold(grey: np.ndarray) -> int:

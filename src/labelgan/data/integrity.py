@@ -9,6 +9,7 @@ import numpy as np
 
 from labelgan.config import CheckConfig
 from labelgan.data.case import LESION, SAFE_ID_WORDS, Case, Cohort, ImageRef, is_safe_id
+from labelgan.data.face import face_warning, shows_face
 from labelgan.data.header import DEFAULT_LIMITS, Header, grid_corners
 from labelgan.data.layouts import LAYOUTS, read_cohort
 from labelgan.data.problems import CaseFacts, CheckReport, Problem, Severity
@@ -63,6 +64,8 @@ def check_cohort(
     problems += _duplicate_ids(cohort)
     problems += _duplicate_voxels(cohort, facts)
     problems += _without_lesions(cohort, facts)
+    if (warning := face_warning(cohort, sum(known.face for known in facts))) is not None:
+        problems.append(Problem(None, cohort.root, warning, "warning"))
     return CheckReport(cohort, tuple(problems), tuple(facts))
 
 
@@ -75,6 +78,7 @@ class _CaseChecker:
         self.reference: tuple[str, Header] | None = None  # the first image that was read, on whose grid the others lie
         self.hashes: dict[str, str] = {}
         self.constant: set[str] = set()
+        self.face = False
 
     def run(self) -> CaseFacts:
         self._names()
@@ -86,9 +90,9 @@ class _CaseChecker:
         self._same_channels()
         hashes = {channel: digest for channel, digest in self.hashes.items() if channel not in self.constant}
         if self.reference is None:
-            return CaseFacts(lesion_voxels=lesion_voxels, hashes=hashes)
+            return CaseFacts(lesion_voxels=lesion_voxels, hashes=hashes, face=self.face)
         header = self.reference[1]
-        return CaseFacts(header.shape, header.spacing_mm, lesion_voxels, hashes)
+        return CaseFacts(header.shape, header.spacing_mm, lesion_voxels, hashes, self.face)
 
     def _tell(self, file: Path | None, reason: str, severity: Severity = "error") -> None:
         self.problems.append(Problem(self.case.id, file, " ".join(reason.split()), severity))
@@ -116,6 +120,7 @@ class _CaseChecker:
             return
         self._grid(channel, ref, header)
         if _is_finite_throughout(volume.data):
+            self.face = self.face or (not header.is_picture and shows_face(volume))
             if volume.data.size and (volume.data == volume.data.flat[0]).all():
                 self.constant.add(channel)
                 what = "all zero" if volume.data.flat[0] == 0 else f"constant ({volume.data.flat[0]:g} everywhere)"

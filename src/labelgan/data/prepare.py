@@ -12,6 +12,7 @@ import numpy as np
 import labelgan
 from labelgan.config import PrepareConfig
 from labelgan.data.case import LESION, OTHER_PATHOLOGY, Cohort, require_safe_ids
+from labelgan.data.face import face_warning
 from labelgan.data.preprocess import PreparedCase, prepare_case
 from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.errors import ConfigError, DataError, LabelganError
@@ -62,6 +63,7 @@ def prepare_store(
     exclude: Collection[str] = (),
     force: bool = False,
     progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> SliceStore:
     """Makes the slice store of a cohort: ``labelgan prepare``. The store appears whole, or not at all.
 
@@ -72,6 +74,7 @@ def prepare_store(
         exclude: ids of cases or patients to leave out.
         force: replace ``out`` where it is a slice store already.
         progress: called as (cases done, cases, case id) before each case and once at the end.
+        warn: called with a line where cases may show a face.
 
     Raises:
         DataError: the cohort cannot be read; the message names the file. Or another process makes the same store.
@@ -87,8 +90,10 @@ def prepare_store(
     require_unmixed(data)
     require_known(exclude, ((case.id, case.patient) for case in cohort.cases), data)
     with new_folder(out, replace=force) as building:
-        _write_store(cohort, building, config, exclude, progress)
+        faces = _write_store(cohort, building, config, exclude, progress)
         _require_free(out, force)
+    if warn is not None and (warning := face_warning(cohort, faces)) is not None:
+        warn(warning)
     return SliceStore.open(out)
 
 
@@ -108,7 +113,8 @@ def _require_free(out: Path, force: bool) -> None:
 
 def _write_store(
     cohort: Cohort, folder: Path, config: PrepareConfig, exclude: Collection[str], progress: Progress | None
-) -> None:
+) -> int:
+    """Writes the files of a store; gives the number of cases that may show a face."""
     cases = [case for case in cohort.cases if case.id not in exclude and case.patient not in exclude]
     if not cases:
         raise DataError(cohort.root, "no case is left to prepare: --exclude names them all")
@@ -116,6 +122,7 @@ def _write_store(
     channels = cohort.channels or tuple(cases[0].images)
     height, width = config.size
     stored: list[StoredCase] = []
+    faces = 0
     owners: dict[tuple[str, ...], tuple[str, str]] = {}
     with (
         ArrayWriter(folder / "images.npy", (len(channels), height, width), np.float16) as images,
@@ -132,6 +139,7 @@ def _write_store(
             if owner != case.patient:
                 reason = f"patient {case.patient} has the voxels of case {owner_case} of patient {owner}"
                 raise DataError(case.images[channels[0]].path, f"{reason}; --exclude one of them")
+            faces += prepared.face
             stored.append(_record(prepared, index.rows))
             images.append(prepared.images_ZCHW)
             masks.append(prepared.masks_ZHW)
@@ -152,6 +160,7 @@ def _write_store(
     write_json_atomic(folder / "manifest.json", manifest.model_dump(mode="json"))
     if progress is not None:
         progress(len(cases), len(cases), "")
+    return faces
 
 
 def _record(prepared: PreparedCase, first: int) -> StoredCase:

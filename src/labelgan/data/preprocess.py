@@ -15,6 +15,7 @@ import numpy as np
 from labelgan.config import CheckConfig, PrepareConfig
 from labelgan.data.brain import BrainTask, brain_mask
 from labelgan.data.case import LESION, Case, Volume
+from labelgan.data.face import shows_face
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.header import grid_corners
 from labelgan.errors import DataError
@@ -46,6 +47,7 @@ class PreparedCase:
         intensity: per channel ``mean`` and ``sd``: intensity = z-score × sd + mean.
         hashes: per channel the hash of the voxels as they were read.
         lesion_voxels_cropped: native lesion voxels outside the store's crop.
+        face: whether an image looks as if it showed a face; see `face.shows_face`.
     """
 
     case: Case
@@ -58,6 +60,7 @@ class PreparedCase:
     intensity: Mapping[str, Mapping[str, float]]
     hashes: Mapping[str, str]
     lesion_voxels_cropped: int
+    face: bool = False
 
 
 def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | None = None) -> PreparedCase:
@@ -129,6 +132,7 @@ def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | No
         intensity=intensity,
         hashes=hashes,
         lesion_voxels_cropped=int((lesion & ~seen).sum()),
+        face=any(shows_face(volume) for volume in volumes.values()),
     )
 
 

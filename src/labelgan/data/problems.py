@@ -31,6 +31,7 @@ class CaseFacts:
     spacing_mm: tuple[float, float, float] | None = None
     lesion_voxels: int | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
+    face: bool = False
 
 
 @dataclass(frozen=True)

@@ -156,12 +156,12 @@ def figures(short: bool) -> list[Figure]:
         store = make_store(folder)
         for model in MODELS[:1] if short else MODELS:
             every = generator_config(model, 1).objective.penalty_every
-            rounds = 3 if short else 6
+            rounds = 3 if short else 5
             config = generator_config(model, rounds * every + 2)
             with Keras(python, game_task(config)) as keras:
                 row = compare(f"`{model}`", generator_training(store, config, folder / model), keras, every)
             rows.append(replace(row, short=model == MODELS[0]))
-        config = segmenter_config(14 if short else 32)
+        config = segmenter_config(14 if short else 22)
         with Keras(python, segmenter_task(config)) as keras:
             rows.append(compare("segmenter", segmenter_training(store, config, folder / "segmenter"), keras, 1))
     return rows

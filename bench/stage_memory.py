@@ -41,11 +41,11 @@ def stages(scans: Path, folder: Path, held_out: str) -> list[Stage]:
         Stage("check", ("check", str(scans)), fine=(0, 1)),
         Stage("prepare", ("prepare", str(scans), store)),
         Stage("train", ("train", store, "--out", run, *two, "--exclude", held_out, *here, *few)),
-        Stage("sample", ("sample", run, "--num", "64", "--out", samples, "--device", "cpu", "--force")),
+        Stage("sample", ("sample", run, "--num", "32", "--out", samples, "--device", "cpu", "--force")),
         Stage(
             "audit",
             ("audit", samples, "--train", store, "--exclude", held_out, "--out", str(folder / "audit"),
-             "--device", "cpu", "--set", "data.threads=1"),
+             "--device", "cpu", "--set", "data.threads=1", "--set", "encoder.steps=20"),
             fine=(0, 3),
         ),
         Stage(
@@ -121,8 +121,8 @@ BENCH = Bench(
 The largest resident memory of each command, of its process from start to end, as the kernel counts it, against the
 voxels of one scan in single precision ({VOLUMES} volumes of {"×".join(map(str, SHAPE))}: FLAIR, T1, mask). Three
 patients of that size, one held out; slices of 200×200; the default generator at its default width and batch, two steps;
-64 samples; the laptop segmenter, two steps, and its masks of all three. The target is 4 GB. Published networks at full
-width need 0.9 GB for a prediction, see [Segmenters](segmenters.md).
+32 samples, audited with an encoder of 20 steps; the laptop segmenter, two steps, and its masks of all three. The target
+is 4 GB. What a prediction by the published networks at full width needs is in [Segmenters](segmenters.md).
 """,
     figures=figures,
 )

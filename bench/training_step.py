@@ -273,10 +273,10 @@ def figures(short: bool) -> list[Figure]:
         store = make_store(folder)
         for model in MODELS:
             every = generator_config(model, 1).objective.penalty_every
-            rounds = (3 if short else 6) if every > 1 else (5 if short else 9)
+            rounds = (3 if short else 5) if every > 1 else (5 if short else 7)
             config = generator_config(model, rounds * every + 2)
             rows += rows_of(f"`{model}`", watch_generator(store, config, folder / model), config.train.checkpoint_every)
-        config = segmenter_config(22 if short else 42)
+        config = segmenter_config(16 if short else 32)
         rows += rows_of(
             "segmenter", watch_segmenter(store, config, folder / "segmenter"), config.train.checkpoint_every
         )

@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test drill lint types unit format docs assets bench bench-check gpu clean
+.PHONY: help demo test drill lint types unit format docs assets bench bench-check lock licences sbom oldest gpu clean
 
 help:
 	@echo "make demo    install into $(VENV) and run the demo (about five minutes of work on two cores)"
@@ -15,6 +15,8 @@ help:
 	@echo "make bench   measure speed and memory, write docs/results/speed.md and bench/baseline.json"
 	@echo "make bench-check  measure briefly and compare with the committed table"
 	@echo "make assets  make the shipped phantom generator again (hours on two cores)"
+	@echo "make lock, licences, sbom  write requirements.lock, docs/results/licences.md, dist/labelgan.cdx.json"
+	@echo "make oldest  install the oldest versions that are allowed, in an environment of their own, and test on them"
 	@echo "make gpu     run the queue of experiments that want a GPU"
 
 $(BIN)/python:
@@ -69,6 +71,19 @@ bench: $(VENV)/.run
 
 bench-check: $(VENV)/.run
 	$(BIN)/python bench/regression.py
+
+# The versions that the tests run on, with hashes: after every change of constraints.txt.
+lock: $(VENV)/.dev
+	$(BIN)/python bench/supply.py lock
+
+licences: $(VENV)/.dev
+	$(BIN)/python bench/supply.py licences
+
+sbom: $(VENV)/.dev
+	$(BIN)/python bench/supply.py sbom dist/labelgan.cdx.json
+
+oldest: $(VENV)/.run
+	$(BIN)/python bench/oldest.py
 
 gpu: $(VENV)/.run
 	@for script in bench/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -70,6 +70,7 @@ def test_what_is_no_head_shows_no_face():
     assert not shows_face(Volume(np.zeros((40, 40, 40), np.float32), affine))
     assert not shows_face(Volume(np.full((40, 40, 40), np.nan, np.float32), affine))
     assert not shows_face(Volume(np.ones((200, 200, 1), np.float32), affine))
+    assert not shows_face(Volume(np.indices((20, 20, 20)).sum(0).astype(np.float32), np.zeros((4, 4))))
     speck = np.zeros((LARGEST, LARGEST, LARGEST), np.float32)
     speck[30:34, 30:34, 30:40] = 1
     assert not shows_face(Volume(speck, affine))

@@ -33,7 +33,10 @@ def shows_face(volume: Volume) -> bool:
     """
     if min(volume.data.shape) < FEWEST_SLICES or not np.isfinite([volume.data.min(), volume.data.max()]).all():
         return False
-    geometry = SliceGeometry.of(volume.data.shape, volume.affine, (8, 8))
+    try:
+        geometry = SliceGeometry.of(volume.data.shape, volume.affine, (8, 8))
+    except ValueError:  # an affine that is none
+        return False
     image, (_, rows, columns) = _averaged(geometry.to_axial(volume.data))
     head = find_head(image)
     if head is None or is_stripped(image):

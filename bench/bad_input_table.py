@@ -64,8 +64,9 @@ def table(groups: Mapping[str, Sequence[Kind]]) -> list[str]:
         "## Bad input",
         "",
         f"`python bench/bad_input_table.py`: {count} kinds, each planted in a folder of its own. Every one ended with "
-        "the exit code that is promised and with one line, without a traceback, and left nothing behind; `prepare` was "
-        "tried on the same cohort. Exit codes: 0 done, 1 `check` found problems, 2 bad input, 3 refused.",
+        "the exit code that is promised and with one line, without a traceback, and left nothing behind that is not "
+        "whole; `prepare` was tried on the same cohort. Exit codes: 0 done, 1 `check` found problems, 2 bad input, 3 "
+        "refused.",
     ]
     return [*head, *lines]
 

@@ -285,6 +285,8 @@ DAMAGES = {
     "state is a list": lambda folder: (folder / "state.json").write_text("[]"),
     "state is half": lambda folder: (folder / "state.json").write_text('{"step": 2, "sha'),
     "state without hashes": lambda folder: (folder / "state.json").write_text('{"step": 2}'),
+    "hashes are a list": lambda folder: (folder / "state.json").write_text('{"step": 2, "sha256": ["critic"]}'),
+    "hashes are text": lambda folder: (folder / "state.json").write_text('{"step": 2, "sha256": "critic"}'),
     "hashes are a number": lambda folder: (folder / "state.json").write_text('{"step": 2, "sha256": 5}'),
     "step is text": lambda folder: (folder / "state.json").write_text('{"step": "2", "sha256": {}}'),
     "part outside": lambda folder: (folder / "state.json").write_text('{"step": 2, "sha256": {"../x": "0"}}'),
@@ -331,3 +333,12 @@ def test_nothing_in_the_package_pickles():
             if forbidden.search(bare):
                 found.append(f"{path.relative_to(source)}:{number}: {line.strip()}")
     assert not found
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path):
+    save_checkpoint(tmp_path, 1, {"generator": tensors(0)}, {})
+    checkpoint = load_latest(tmp_path)
+    assert checkpoint is not None
+    assert same(checkpoint.part("generator"), tensors(0))
+    with pytest.raises(CheckpointError, match=r"step-00000001: has no critic; it is of another model"):
+        checkpoint.part("critic")

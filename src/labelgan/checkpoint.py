@@ -105,6 +105,12 @@ class Checkpoint:
     parts: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
 
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of a part; raises CheckpointError where it has none of that name."""
+        if name not in self.parts:
+            raise CheckpointError(self.folder, f"has no {name}; it is of another model or another version")
+        return self.parts[name]
+
 
 def save_checkpoint(
     root: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
@@ -161,7 +167,8 @@ def _load(folder: Path, device: str | torch.device) -> Checkpoint:
     try:
         state = read_json(folder / "state.json")
         step, hashes = state["step"], state["sha256"]
-        valid = isinstance(step, int) and all(re.fullmatch(r"[a-z_]+", name) for name in hashes)
+        valid = isinstance(step, int) and isinstance(hashes, dict)
+        valid = valid and all(re.fullmatch(r"[a-z_]+", name) for name in hashes)
     except (DataError, KeyError, TypeError) as error:
         raise CheckpointError(folder, f"its state.json is damaged ({error})") from None
     if not valid:

@@ -54,6 +54,9 @@ def test_labels(tmp_path: Path, labels: dict[str, object], expected: dict[int, i
         ({"labels": {"background": 0, "a": 1, "b": 2}}, "which one is the lesion.*a, b"),
         ({"labels": {"background": 0}}, "which one is the lesion.*none"),
         ({"labels": {"background": 0, "lesion": "x"}}, "whole number"),
+        ({"labels": {"background": 0, "lesion": 1.5}}, "whole number"),
+        ({"labels": {"background": 0, "lesion": float("inf")}}, "whole number"),  # found by fuzzing
+        ({"labels": {"background": 0, "lesion": [1, 10**400]}}, "whole number"),
         ({"labels": None}, "labels is missing"),
         ({"channel_names": {}}, "channel_names"),
         ({"channel_names": {"first": "T1"}}, "no numbers"),

@@ -14,6 +14,7 @@ from faults.ground import CHECK, PREPARE, Ground, Kind
 from faults.spoil import Plant, cohort, nothing, set_key, taken
 
 LOOK = "check cohort"
+ENDLESS = {"background": 0, "lesion": float("inf")}
 LOOKED = ("study/cohort.json",)  # what a study has learnt of the files, whole, so that it need not be read again
 STUDY = "study cohort --out study --dry-run --folds lopo"
 
@@ -160,6 +161,10 @@ COHORTS: tuple[Kind, ...] = (
     Kind("a PNG that claims 3.6 gigapixels", _bomb, CHECK, 1, r"^images/a\.png: .*the limit"),
     Kind("dataset.json without its channels", _nnunet("channel_names", None), LOOK, 2, r"dataset\.json: .*channel"),
     Kind("dataset.json with a list of labels", _nnunet("labels", [1, 2]), LOOK, 2, r"dataset\.json: .*labels"),
+    Kind("dataset.json with a label without end", _nnunet("labels", ENDLESS), LOOK, 2, r"dataset\.json: labels: every"),
+    Kind(
+        "dataset.json with half a label", _nnunet("labels", {"lesion": 1.5}), LOOK, 2, r"dataset\.json: labels: every"
+    ),
     Kind("BIDS without a mask", _bids_without_masks, CHECK, 1, "no case has a mask: look where the bids"),
     Kind("one patient, lopo", _keep("12"), STUDY, 2, "^--folds: .*too few", leaves=LOOKED),
     Kind("two patients, lopo", _keep("11", "12"), STUDY, 2, "^--folds: .*too few", leaves=LOOKED),

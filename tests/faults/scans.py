@@ -138,6 +138,14 @@ def _sheared(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return data, affine @ shear
 
 
+def _shear_all(root: Path) -> None:
+    for file in (FLAIR, T1, MASK):
+        image = nib.Nifti1Image.from_filename(root / file)
+        data, affine = _sheared(np.asarray(image.dataobj), np.array(image.affine))
+        (root / file).unlink()
+        nib.save(nib.Nifti1Image(data, affine), root / file)
+
+
 def _eight_gigabytes(content: bytes) -> bytes:
     """A sound volume, then 128 gzip members of 64 MiB of zeros, 64 KiB each."""
     return content + gzip.compress(bytes(2**26), 1) * 128
@@ -196,6 +204,9 @@ SCANS: tuple[Kind, ...] = (
     _kind("singular affine", _header(T1, srow_x=[0, 0, 0, 0]), T1, ".*affine is singular"),
     _kind("affine with NaN", _header(T1, srow_x=[np.nan, 0, 0, 0]), T1, ".*affine holds NaN"),
     _kind("non-orthonormal affine of one file", _stored(T1, _sheared), T1, "affine differs"),
+    _kind(
+        "non-orthonormal affine of the case", _cohort(_shear_all), FLAIR, "its axes are .* apart", severity="warning"
+    ),
     _kind("affines that differ", _stored(T1, lambda d, a: (d, a + np.eye(4, k=3) * 9)), T1, "affine differs"),
     _kind("orientations that differ", _stored(T1, lambda d, a: (d, a @ np.diag([-1, 1, 1, 1]))), T1, "affine differs"),
     _kind(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.checkpoint import load_latest, load_tensors
+from labelgan.checkpoint import checkpoint_folders, load_latest, load_tensors
 from labelgan.data.store import SliceStore
-from labelgan.errors import ConfigError, TrainingError
+from labelgan.errors import CheckpointError, ConfigError, TrainingError
 from labelgan.interrupts import Interrupts
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
@@ -203,3 +203,12 @@ def test_fewer_steps_than_were_made_are_refused(phantom_store, tmp_path):
     play(member_of(tmp_path), phantom_store, 6)
     with pytest.raises(ConfigError, match=r"^--steps: member 0 has already made 6 steps$"):
         member_of(tmp_path).restore(5)
+
+
+@pytest.mark.parametrize("change", [{"start": "0"}, {"since_start": None}, {"stuck": 1.5}, {"loss": "0.5"}])
+def test_a_checkpoint_that_does_not_tell_where_training_was_is_damaged(phantom_store, tmp_path, change):
+    play(member_of(tmp_path), phantom_store, 2)
+    state = checkpoint_folders(tmp_path / "checkpoints")[-1] / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | change))
+    with pytest.raises(CheckpointError, match=r"step-00000002: its state\.json is damaged: it does not tell where"):
+        member_of(tmp_path).restore(6)

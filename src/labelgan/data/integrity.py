@@ -23,6 +23,7 @@ _LARGEST_SPACING_MM = 50.0
 _SMALLEST_SPACING_MM = 0.01
 # A qform is a rotation in float32 quaternions: it may be off by some hundredths of a millimetre at the far corners.
 _QFORM_SLACK = 10.0
+_LARGEST_SLANT = 0.02  # about a degree; a rotation in float32 is 10,000 times closer
 _MASK = "mask"
 
 # What to do next: endings of the messages about the commonest faults.
@@ -153,6 +154,7 @@ class _CaseChecker:
         if self.reference is None:
             if what != _MASK:
                 self.reference = (what, header)
+                self._perpendicular(ref, header)
             return
         name, first = self.reference
         if header.shape != first.shape:
@@ -162,6 +164,14 @@ class _CaseChecker:
         apart = _apart_mm(header.corners_mm(), first.corners_mm())
         if header.is_picture == first.is_picture and not apart <= self.limits.grid_tolerance_mm:
             self._tell(ref.path, f"affine differs from that of {name}: grid corners {_mm(apart)} apart; {_RESAMPLE}")
+
+    def _perpendicular(self, ref: ImageRef, header: Header) -> None:
+        axes = header.affine[:3, :3] / np.array(header.spacing_mm)
+        slant = float(np.abs(axes.T @ axes - np.eye(3)).max())  # the cosine between two axes
+        if slant > _LARGEST_SLANT:
+            degrees = np.degrees(np.arccos(min(slant, 1.0)))
+            told = f"its axes are {degrees:.3g} degrees apart, not 90: slices would show a sheared brain"
+            self._tell(ref.path, f"{told}; resample the case onto a perpendicular grid", "warning")
 
     def _mask(self, ref: ImageRef) -> int | None:
         """Checks the mask and gives its number of lesion voxels, or None when it cannot be used."""

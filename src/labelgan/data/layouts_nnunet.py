@@ -24,6 +24,7 @@ _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 _OTHER = re.compile(r"other|ignore|uncertain|unlabel", re.IGNORECASE)
 _LESION = re.compile(r"lesion|tumou?r|wmh|hyperintens|glioma|plaque|infarct|stroke|metasta|cancer", re.IGNORECASE)
 _LARGEST_JSON = 64 * 2**20
+_LARGEST_LABEL = 2**31
 
 
 def detect(root: Path) -> str | None:
@@ -104,6 +105,14 @@ def _channels(description: Path, content: dict[str, Any]) -> dict[int, str]:
     return dict(sorted(channels.items()))
 
 
+def _whole(value: Any) -> int:
+    """A label as it is stored; raises TypeError, ValueError or OverflowError where it is no whole number."""
+    number = int(value)
+    if number != float(value) or abs(number) > _LARGEST_LABEL:
+        raise ValueError
+    return number
+
+
 def _labels(description: Path, named: Any) -> tuple[tuple[tuple[int, int], ...], list[Note]]:
     """Maps stored values to 0, 1 and 2 by what dataset.json calls them."""
     values: dict[str, list[int]] = {}
@@ -113,8 +122,8 @@ def _labels(description: Path, named: Any) -> tuple[tuple[tuple[int, int], ...],
         for key, value in named.items():
             if isinstance(value, str):  # the older way: {"1": "lesion"}
                 key, value = value, int(key)
-            values[str(key)] = [int(one) for one in (value if isinstance(value, list) else [value])]
-    except (TypeError, ValueError):
+            values[str(key)] = [_whole(one) for one in (value if isinstance(value, list) else [value])]
+    except (TypeError, ValueError, OverflowError):
         raise DataError(description, "labels: every label needs a whole number") from None
     foreground = {name: stored for name, stored in values.items() if any(stored)}
     others = [name for name in foreground if _OTHER.search(name)]

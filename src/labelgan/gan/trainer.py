@@ -180,9 +180,9 @@ class Trainer:
         if self.averaged is not self.generator:
             modules["generator_ema"] = self.averaged
         for name, module in modules.items():
-            load_weights(module, checkpoint.parts.get(name, {}), checkpoint.folder / f"{name}.safetensors")
-        unpack_optimizer(self.generator_optimizer, checkpoint.parts["generator_optimizer"])
-        unpack_optimizer(self.critic_optimizer, checkpoint.parts["critic_optimizer"])
+            load_weights(module, checkpoint.part(name), checkpoint.folder / f"{name}.safetensors")
+        unpack_optimizer(self.generator_optimizer, checkpoint.part("generator_optimizer"))
+        unpack_optimizer(self.critic_optimizer, checkpoint.part("critic_optimizer"))
 
     def start_from(self, generator: dict[str, Tensor], critic: dict[str, Tensor], source: str) -> None:
         """Begins with another run's weights instead of random ones (fine-tuning)."""

@@ -109,9 +109,7 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
         and all(isinstance(member, dict) for member in manifest.get("members", []))
     )
     if not sound:
-        raise CheckpointError(
-            path, "is damaged: channels, size or training_cases make no sense; copy the folder again"
-        )
+        raise CheckpointError(path, "is damaged: channels, size or training_cases make no sense; copy the folder again")
 
 
 def describe_training(

@@ -25,7 +25,7 @@ from labelgan.checkpoint import (
 from labelgan.config_seg import SegConfig, SegTrainConfig
 from labelgan.data.case import LESION
 from labelgan.device import autocast
-from labelgan.errors import ConfigError, TrainingError
+from labelgan.errors import CheckpointError, ConfigError, TrainingError
 from labelgan.files import sweep, write_text_atomic
 from labelgan.interrupts import Interrupts
 from labelgan.parallel import Team
@@ -84,6 +84,9 @@ class Member:
                 shutil.rmtree(stale)
         if checkpoint is None:
             return
+        counts = [checkpoint.state.get(name) for name in ("start", "since_start", "stuck")]
+        if not all(isinstance(count, int) for count in counts) or not isinstance(checkpoint.state.get("loss"), float):
+            raise CheckpointError(checkpoint.folder, "its state.json is damaged: it does not tell where training was")
         if checkpoint.state["since_start"] > steps:
             raise ConfigError(
                 "--steps", f"member {self.number} has already made {checkpoint.state['since_start']} steps"
@@ -92,8 +95,8 @@ class Member:
         self.total, self.step = checkpoint.step, checkpoint.state["since_start"]
         self.stuck, self.loss = checkpoint.state["stuck"], checkpoint.state["loss"]
         self.unwritten = list(checkpoint.state.get("unwritten", []))
-        load_weights(self.network, checkpoint.parts.get("network", {}), checkpoint.folder / "network.safetensors")
-        unpack_optimizer(self.optimizer, checkpoint.parts["optimizer"])
+        load_weights(self.network, checkpoint.part("network"), checkpoint.folder / "network.safetensors")
+        unpack_optimizer(self.optimizer, checkpoint.part("optimizer"))
 
     def play(self, batches: SegBatches, steps: int, interrupts: Interrupts, report: Callable[[int, str], None]) -> None:
         """Trains up to ``steps`` steps after the last beginning, and writes the weights.

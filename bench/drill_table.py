@@ -1,6 +1,7 @@
 """Runs every fault drill and writes what came of each into docs/results/reliability.md: ``make drill``.
 
-``--lines FILE`` takes the counts that drills have written down before instead of running them again.
+``--lines FILE`` takes the counts that drills have written down before (LABELGAN_DRILLS=FILE pytest -m drill ...) instead
+of running them again.
 """
 
 from __future__ import annotations
@@ -71,6 +72,11 @@ def run_drills(lines: Path) -> dict[str, bool]:
     subprocess.run(
         [*call, "tests/drills", *INTERRUPTS], cwd=ROOT, env=dict(os.environ, LABELGAN_DRILLS=str(lines)), check=False
     )
+    return read_outcomes(report)
+
+
+def read_outcomes(report: Path) -> dict[str, bool]:
+    """Whether each test that was run has passed, from a report of pytest's ``--junitxml``."""
     outcomes = {}
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("skipped") is None:
@@ -133,9 +139,10 @@ def main() -> int:
     """Runs the drills unless their counts are given, writes both sections; 1 where a drill failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=Path, help="counts that drills wrote before")
+    parser.add_argument("--outcomes", type=Path, help="with --lines: pytest's --junitxml of the tests of Ctrl-C")
     parser.add_argument("--doc", type=Path, default=DOCUMENT, help="document to write the sections into")
     given = parser.parse_args()
-    outcomes: dict[str, bool] = {}
+    outcomes = read_outcomes(given.outcomes) if given.outcomes else {}
     with tempfile.TemporaryDirectory() as folder:
         lines = given.lines or Path(folder) / "drills.jsonl"
         if given.lines is None:

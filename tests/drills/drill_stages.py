@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labelgan import api
 from labelgan.data.phantom import write_phantom_cohort
+from labelgan.data.store import SliceStore
 from labelgan.gan.train import train_generator
 from labelgan.seg.train import train_segmenter
 from labelgan.study.engines import InlineEngine
@@ -15,13 +16,18 @@ from labelgan.study.run import StudySources, run_study
 from tiny import tiny_config, tiny_seg_config, tiny_study_config
 
 
-def stages(out: Path, threads: int) -> None:
-    """Each stage once: phantoms, store, generator, samples, segmenter, masks."""
+def first_stages(out: Path, threads: int) -> None:
+    """Phantoms, store, generator, samples."""
     write_phantom_cohort(out / "cohort", 3, 0, shape=(48, 48, 12))
     store = api.prepare(out / "cohort", out / "store", size=(32, 32), spacing_mm=6.0)
     train_generator(store, out / "run", tiny_config("refiner", "train.collapse_ratio=0", "train.log_every=1"))
     api.sample(out / "run", out / "samples", 4, format="npz", seed=1, device="cpu")
-    train_segmenter(store, out / "seg", tiny_seg_config(), synthetic=out / "samples")
+
+
+def stages(out: Path, threads: int) -> None:
+    """Each stage once: segmenter and masks too."""
+    first_stages(out, threads)
+    train_segmenter(SliceStore.open(out / "store"), out / "seg", tiny_seg_config(), synthetic=out / "samples")
     api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
 
 
@@ -57,4 +63,5 @@ def threads(out: Path, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    {"stages": stages, "study": study, "threads": threads}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    parts = {"first stages": first_stages, "stages": stages, "study": study, "threads": threads}
+    parts[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

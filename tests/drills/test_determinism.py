@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from drill_kills import differences, results_of
 
+DRILL = pytest.mark.drill
 HERE = Path(__file__).resolve().parent
 SCORES_MAY_DIFFER = 0.05  # DSC of a case, 1 thread against 2
 
@@ -21,13 +22,13 @@ def play(part: str, out: Path, *, hash_seed: int, threads: int = 1) -> Path:
     environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(HERE / "drill_stages.py"), part, str(out), str(threads)],
-        env=environment, capture_output=True, text=True, timeout=600,
+        env=environment, capture_output=True, text=True, timeout=3000,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
 
-@pytest.mark.parametrize("part", ["stages", pytest.param("study", marks=pytest.mark.drill)])
+@pytest.mark.parametrize("part", ["first stages", *(pytest.param(part, marks=DRILL) for part in ("stages", "study"))])
 def test_two_processes_with_other_hashes_make_the_same_bytes(tmp_path: Path, told, part: str):
     """Sets and dicts of strings have another order in each process: nothing that is written may follow it."""
     one, other = (results_of(play(part, tmp_path / str(seed), hash_seed=seed)) for seed in (1, 2))
@@ -36,7 +37,7 @@ def test_two_processes_with_other_hashes_make_the_same_bytes(tmp_path: Path, tol
     assert len(one) > 40
 
 
-@pytest.mark.drill
+@DRILL
 def test_one_thread_against_two(tmp_path: Path, told):
     """Sums of more than one thread are rounded in another order; training carries that on."""
     found = {n: json.loads((play("threads", tmp_path / str(n), hash_seed=0, threads=n) / "scores.json").read_text())

@@ -92,11 +92,13 @@ def test_samples(disk: Disk, tiny_run: Path, tmp_path: Path, told, format: str):
     _judge(disk, out, f"sample, {format}", told)
 
 
+@DRILL
 def test_an_export(disk: Disk, phantom_cohort: Path, tmp_path: Path, told):
     assert run_command(["export", str(phantom_cohort), "--out", str(tmp_path / "e"), "--format", "nnunet"]) == 0
     _judge(disk, tmp_path / "e", "export", told)
 
 
+@DRILL
 def test_predictions(disk: Disk, tiny_segmenter: Path, phantom_cohort: Path, tmp_path: Path, told):
     out = tmp_path / "masks"
     assert run_command(["segment", "predict", str(tiny_segmenter), str(phantom_cohort), "--out", str(out)]) == 0

@@ -67,9 +67,9 @@ def main() -> None:
         name, _, root = given.partition("=")
         rows.append((name, *counts(scans(Path(root)), options.every)))
     patients = [phantom_patient(0, index) for index in range(PHANTOMS)]
-    heads = [Volume(np.float32(image), p.affine) for p in patients for image in (p.t1, p.flair)]
+    heads = [Volume(image.astype(np.float32), p.affine) for p in patients for image in (p.t1, p.flair)]
     rows.append(("phantoms of three scanners", *counts(iter(heads), 1)))
-    stripped = [Volume(np.float32(image * p.brain), p.affine) for p in patients for image in (p.t1, p.flair)]
+    stripped = [Volume((image * p.brain).astype(np.float32), p.affine) for p in patients for image in (p.t1, p.flair)]
     rows.append(("the same, skull off", *counts(iter(stripped), len(stripped))))
     table = "\n".join(f"| {name} | {seen} | {faces} | {left} of {cut} |" for name, seen, faces, cut, left in rows)
     text = f"""## Faces

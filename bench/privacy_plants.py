@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.nifti1 import Nifti1Extension
 
 from labelgan.data.phantom import write_phantom_cohort
 
@@ -128,8 +129,8 @@ def named_nifti(source: Path, target: Path) -> None:
         ("intent_name", INTENT_NAME),
     ):
         header[field] = plant.text.encode("latin-1")
-    header.extensions.append(nib.nifti1.Nifti1Extension(6, EXTENSION.text.encode("utf-8")))
-    header.extensions.append(nib.nifti1.Nifti1Extension(4, f"<xml>{EXTENSION.text}</xml>".encode("utf-16")))
+    header.extensions.append(Nifti1Extension(6, EXTENSION.text.encode("utf-8")))
+    header.extensions.append(Nifti1Extension(4, f"<xml>{EXTENSION.text}</xml>".encode("utf-16")))
     target.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine, header), target)
 
@@ -142,10 +143,10 @@ def _sidecar(path: Path) -> None:
 def _dicom(path: Path) -> None:
     """A DICOM file that names a patient, as pydicom writes it."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))

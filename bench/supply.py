@@ -61,13 +61,13 @@ def closure(extras: Iterable[str] = ()) -> dict[str, Distribution]:
 def licence(package: Distribution) -> str:
     """A package's licence as its metadata has it: the expression, else the classifiers, else the first line."""
     facts = package.metadata
-    if expression := facts.get("License-Expression"):
-        return expression
+    if "License-Expression" in facts:
+        return facts["License-Expression"]
     classified = [text.split(" :: ")[-1] for text in facts.get_all("Classifier") or [] if text.startswith("License ::")]
     named = [text for text in classified if text != "OSI Approved"]
     if named:
         return "; ".join(named)
-    words = (facts.get("License") or "").strip().splitlines()
+    words = facts["License"].strip().splitlines() if "License" in facts else []
     return words[0][:80] if words else "not told"
 
 

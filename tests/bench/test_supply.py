@@ -4,6 +4,7 @@ import re
 from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -13,7 +14,7 @@ import supply
 ROOT = Path(__file__).parents[2]
 
 
-def package(**facts: str | list[str]):
+def package(**facts: str | list[str]) -> Any:
     """A package whose metadata holds some fields; a list is a field that stands there several times."""
     message = Message()
     for name, value in facts.items():

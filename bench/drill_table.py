@@ -1,7 +1,7 @@
 """Runs every fault drill and writes what came of each into docs/results/reliability.md: ``make drill``.
 
-``--lines FILE`` takes the counts that drills have written down before (LABELGAN_DRILLS=FILE pytest -m drill ...) instead
-of running them again.
+``--lines FILE`` takes counts that drills have written down before, under ``LABELGAN_DRILLS=FILE pytest -m drill``,
+instead of running them again.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Run: ``python bench/fuzz.py --folder DIR [--files 20000] [--seed 0]``; the same command goes on where it was stopped,
 and writes the section ``fuzz`` of docs/results/reliability.md at the end. File i of a format depends on (seed, format,
 i) alone. Workers read the files one by one. A file must be read, or refused in one line, within 5 s of the processor
-and 1 GB of memory beyond what the worker had before; all else has failed.
+and 1 GB of memory beyond what the worker had before; all else has failed. ``--again`` reads files that failed once
+more, after what they broke was mended; the section tells of both.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def _outcome(target: Target, seconds: float) -> tuple[str, str]:
         signal.signal(signal.SIGPROF, before)
 
 
-def examined(form: str, folder: Path, seed: int, numbers: range) -> Iterator[Entry]:
+def examined(form: str, folder: Path, seed: int, numbers: Iterable[int]) -> Iterator[Entry]:
     """Examines files of a format, an entry before each, without an outcome, and one after it."""
     known = targets(form, folder)
     for target in known:
@@ -99,7 +100,7 @@ def examined(form: str, folder: Path, seed: int, numbers: range) -> Iterator[Ent
         yield {**entry, "file": target.path.name, **examine(target, content)}
 
 
-def serve(form: str, folder: Path, seed: int, numbers: range) -> None:
+def serve(form: str, folder: Path, seed: int, numbers: Iterable[int]) -> None:
     """Prints what `examined` gives, in bounded memory."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         entries = examined(form, Path(place), seed, numbers)
@@ -140,27 +141,56 @@ def attend(command: list[str], log: Path, silent_seconds: float = SILENT_SECONDS
 
 
 def results(log: Path) -> dict[tuple[str, int], Entry]:
-    """What is known of every file so far; one that was begun and not ended has killed its worker."""
+    """What is known of every file so far; one that was begun and not ended has killed its worker.
+
+    ``before`` of a file that was read again is how it failed at first.
+    """
     known: dict[tuple[str, int], Entry] = {}
     for line in log.read_text().splitlines() if log.is_file() else ():
         with contextlib.suppress(json.JSONDecodeError):
             entry = json.loads(line)
-            known[entry["format"], entry["number"]] = {"outcome": "died", **entry}
+            key = entry["format"], entry["number"]
+            last = known.get(key, {})
+            before = {"before": last["before"]} if "before" in last else {}
+            if "outcome" not in entry and has_failed(last) and not before:  # it is begun again
+                before = {"before": f"{last['outcome']}. {last.get('said', '')}"}
+            known[key] = {"outcome": "died", **before, **entry}
     return known
 
 
-def fuzz(folder: Path, files: int, seed: int) -> list[Entry]:
-    """Examines what is left of ``files`` files, shared among the formats, and gives an entry for each."""
+def has_failed(entry: Entry) -> bool:
+    """Whether a file was neither accepted nor refused."""
+    return bool(entry) and entry["outcome"] not in (ACCEPTED, REFUSED)
+
+
+def fuzz(folder: Path, files: int, seed: int, again: bool = False) -> list[Entry]:
+    """Examines what is left of ``files`` files, shared among the formats, and gives an entry for each.
+
+    Args:
+        folder: where the log is kept.
+        files: how many in all.
+        seed: of the mutations.
+        again: examine those that failed once more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log, each = folder / f"log-{seed}.jsonl", files // len(FORMATS)
     for form in FORMATS:
-        while left := sorted(set(range(each)) - {number for known, number in results(log) if known == form}):
-            known = len(results(log))
-            command = [sys.executable, __file__, "--serve", form, str(folder), str(seed)]
-            attend([*command, str(left[0]), str(each)], log)
-            if len(results(log)) == known:
+        known = {number: entry for (of_form, number), entry in results(log).items() if of_form == form}
+        left = [number for number in range(each) if number not in known or (again and has_failed(known[number]))]
+        while left:
+            wanted = folder / "left.json"
+            wanted.write_text(json.dumps(left))
+            lines = _lines(log)
+            attend([sys.executable, __file__, "--serve", form, str(folder), str(seed), str(wanted)], log)
+            tried = {json.loads(line)["number"] for line in log.read_text().splitlines()[lines:] if line.endswith("}")}
+            if not tried:
                 raise SystemExit(f"the worker of {form} examined nothing; see its words above")
+            left = [number for number in left if number not in tried]
     return [entry for (_, number), entry in results(log).items() if number < each]
+
+
+def _lines(log: Path) -> int:
+    return len(log.read_text().splitlines()) if log.is_file() else 0
 
 
 def section(entries: list[Entry], seed: int) -> str:
@@ -175,7 +205,7 @@ def section(entries: list[Entry], seed: int) -> str:
         "| format | files | accepted | refused | failed | longest, s | most memory, MB |",
         "|---|---|---|---|---|---|---|",
     ]
-    failed = [entry for entry in entries if entry["outcome"] not in (ACCEPTED, REFUSED)]
+    failed, mended = filter(has_failed, entries), [entry for entry in entries if "before" in entry]
     for form in FORMATS:
         mine = [entry for entry in entries if entry["format"] == form]
         counts = [sum(entry["outcome"] == outcome for entry in mine) for outcome in (ACCEPTED, REFUSED)]
@@ -184,23 +214,29 @@ def section(entries: list[Entry], seed: int) -> str:
         cells = [len(mine), *counts, len(mine) - sum(counts), f"{longest:.2f}", f"{grown / 1e6:.0f}"]
         lines.append(f"| {form} | {' | '.join(map(str, cells))} |")
     lines += ["", *(f"- {e['format']} {e['number']}: {e['outcome']}. {e.get('said', '')}" for e in failed)]
+    if mended:
+        lines += [
+            f"{len(mended)} of them failed when they were read first; what broke was mended, and they were read again:",
+            "",
+        ]
+        lines += [f"- {e['format']} {e['number']}, {e.get('file', '')}: {e['before']}" for e in mended]
     return "\n".join(lines)
 
 
 def main() -> None:
     """Runs what is left, prints the section, and writes it."""
     if sys.argv[1:2] == ["--serve"]:
-        form, place, *numbers = sys.argv[2:]
-        seed, first, last = map(int, numbers)
-        serve(form, Path(place), seed, range(first, last))
+        form, place, seed, wanted = sys.argv[2:]
+        serve(form, Path(place), int(seed), json.loads(Path(wanted).read_text()))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="read files that failed once more")
     parser.add_argument("--dry-run", action="store_true", help="print the section, do not write it")
     given = parser.parse_args()
-    text = section(fuzz(given.folder, given.files, given.seed), given.seed)
+    text = section(fuzz(given.folder, given.files, given.seed, given.again), given.seed)
     print(text)
     if not given.dry_run:
         from sections import write_section

@@ -70,6 +70,11 @@ def test_what_is_no_encoder_is_refused(tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="holds no weights of an audit's encoder"):
         load_encoder(tmp_path / "other.safetensors", 2, CPU)
+    for shape in ((100_000, 3), (0, 3), (8, 0)):  # nothing of that size is set aside
+        trunk, last = torch.zeros(*shape, 1, 1), torch.zeros(1, 4 * 100_000 if shape[0] > 8 else 32)
+        save_tensors(tmp_path / "wide.safetensors", {"trunk.0.weight": trunk, "last.weight": last})
+        with pytest.raises(CheckpointError, match="holds no weights of an audit's encoder"):
+            load_encoder(tmp_path / "wide.safetensors", 2, CPU)
     with pytest.raises(CheckpointError, match="cannot be loaded as TorchScript"):
         load_encoder(tmp_path / "broken.pt", 2, CPU)
     with pytest.raises(CheckpointError, match="does not exist"):

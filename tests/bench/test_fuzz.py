@@ -103,6 +103,50 @@ def test_a_worker_that_dies_or_falls_silent_is_no_success(tmp_path: Path) -> Non
     assert outcomes == ["refused", "died", "hang"]
 
 
+def test_what_failed_and_was_read_again_is_told_with_both(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    lines = [
+        {"format": "json", "number": 0},
+        {"format": "json", "number": 0, "file": "a.json", "outcome": "crash", "said": "KeyError: 'a'"},
+        {"format": "json", "number": 0},
+        {"format": "json", "number": 0, "file": "a.json", "outcome": "refused", "said": "a.json: is damaged"},
+        {"format": "json", "number": 1},
+        {"format": "json", "number": 1, "file": "b.json", "outcome": "accepted", "said": ""},
+    ]
+    log.write_text("\n".join(json.dumps(line) for line in lines))
+    first, second = results(log).values()
+    assert (first["outcome"], first["before"]) == ("refused", "crash. KeyError: 'a'")
+    assert "before" not in second
+    text = section([first, second], 0)
+    assert "| json | 2 | 1 | 1 | 0 |" in text
+    assert "1 of them failed when they were read first" in text
+    assert "- json 0, a.json: crash. KeyError: 'a'" in text
+
+
+def test_only_what_is_left_is_examined_and_what_failed_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def pretend(command: list[str], log: Path) -> None:
+        form, numbers = command[3], json.loads(Path(command[6]).read_text())
+        asked.append([*numbers])
+        with log.open("a") as stream:
+            for number in numbers[:2]:  # then the worker dies
+                outcome = "crash" if (form, number, len(asked)) == ("toml", 1, 5) else "accepted"
+                entry = {"format": form, "number": number}
+                told = {**entry, "file": "f", "outcome": outcome, "said": ""}
+                stream.write(f"{json.dumps(entry)}\n{json.dumps(told)}\n")
+
+    monkeypatch.setattr(fuzz, "attend", pretend)
+    assert len(fuzz.fuzz(tmp_path, 12, 0)) == 12
+    assert asked == [[0, 1, 2], [2]] * 4
+    assert len(fuzz.fuzz(tmp_path, 12, 0)) == 12
+    assert len(asked) == 8
+    assert sum("before" in entry for entry in fuzz.fuzz(tmp_path, 12, 0, again=True)) == 1
+    assert asked[8:] == [[1]]
+
+
 def test_the_section_counts_and_names_what_failed() -> None:
     entries = [
         {"format": "json", "number": 0, "outcome": "accepted", "seconds": 0.5, "grown": 3_000_000},

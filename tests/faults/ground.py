@@ -19,6 +19,7 @@ from faults.sound import make
 CASE = Path("cohort/Site/12")
 FLAIR, T1, MASK = CASE / "pre/FLAIR.nii.gz", CASE / "pre/T1.nii.gz", CASE / "wmh.nii.gz"
 CHECK = "check cohort --json"
+FACES = "may show a face"  # a warning about sound scans too, which says nothing of the file that is spoilt
 PREPARE = "prepare cohort store --size 16"
 
 
@@ -158,7 +159,8 @@ def run(root: Path, command: str) -> Outcome:
     problems: list[tuple[str, str]] = []
     if command.endswith("--json") and out.getvalue().startswith("{"):
         for told in json.loads(out.getvalue()).get("problems", []):
-            problems.append((told["severity"], f"{told['file']}: {told['reason']}"))
+            if FACES not in told["reason"]:
+                problems.append((told["severity"], f"{told['file']}: {told['reason']}"))
     return Outcome(code, errors, problems, out.getvalue() + err.getvalue(), left)
 
 

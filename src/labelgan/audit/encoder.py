@@ -30,6 +30,9 @@ BLOCK = 64  # slices are always encoded as many at once, so that a slice's featu
 COARSE = 16  # pixels of the clean slice that is to be given back
 SPOILINGS = 4  # noise, blur, gain, another's mask
 MOST_SLICES = 4_000  # that are learned from, so that memory stays bounded
+WIDEST = (
+    1024  # channels of a first convolution that is read: those after it, which a file may lack, are 4 times as wide
+)
 _NOISE, _GAIN = 0.3, 0.2  # most noise and gain, on the scale of -1 to 1
 _MASK_WEIGHT = 4.0  # lesions are few pixels
 
@@ -59,6 +62,8 @@ class AuditEncoder(nn.Module):
         try:
             width, channels = tensors["trunk.0.weight"].shape[:2]
             features, flat = tensors["last.weight"].shape
+            if not 1 <= width <= WIDEST or min(channels, features) < 1:
+                raise ValueError
             side = 16 * math.isqrt(flat // (4 * width))
             network = cls(channels - 1, side, width, features)
         except (KeyError, ValueError, ZeroDivisionError, RuntimeError):

@@ -16,16 +16,21 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
 import torch
+from torch import nn
 
 from labelgan.config_gan import GanConfig
 from labelgan.config_seg import SegConfig
 from labelgan.gan.grid import plan_grid, stage_widths
+from labelgan.gan.networks import parameter_count
+from labelgan.gan.trainer import build_networks
+from labelgan.seg.networks import build_segmenter
 from measure import ROOT, Bench, Figure, Turns, in_rounds, main, median_ratio
 from training_step import (
     SIDE,
@@ -130,20 +135,23 @@ def _one_core() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def compare(what: str, training: Any, keras: Keras, length: int) -> Figure:
-    """Trains with Keras' steps in between."""
+def compare(what: str, training: Any, keras: Keras, networks: Sequence[nn.Module], length: int) -> Figure:
+    """Trains with Keras' steps in between; stops the bench where the networks have not equally many weights."""
+    ours = [parameter_count(network) for network in networks]
+    if keras.versions["weights"] != ours:
+        raise SystemExit(f"error: {what}: networks of {ours} weights here, of {keras.versions['weights']} in Keras")
     for index in range(length):
         keras.step(index)  # compiles
     turns = Turns([keras.step])
     training(turns)
-    ours, theirs = (in_rounds(times[:-1], length) for times in turns.times)
+    spent, theirs = (in_rounds(times[:-1], length) for times in turns.times)
     return Figure(
         name=f"{what}, times as fast as Keras",
         against=f"Keras {keras.versions['keras']} on {keras.versions['backend']}, jit",
-        ratio=median_ratio(theirs, ours),
+        ratio=median_ratio(theirs, spent),
         better="higher",
         target=1.0,
-        detail=f"{median(ours) / length * 1e3:.0f} ms; {median(theirs) / length * 1e3:.0f} ms",
+        detail=f"{median(spent) / length * 1e3:.0f} ms; {median(theirs) / length * 1e3:.0f} ms",
     )
 
 
@@ -159,11 +167,25 @@ def figures(short: bool) -> list[Figure]:
             rounds = 3 if short else 5
             config = generator_config(model, rounds * every + 2)
             with Keras(python, game_task(config)) as keras:
-                row = compare(f"`{model}`", generator_training(store, config, folder / model), keras, every)
+                row = compare(
+                    f"`{model}`",
+                    generator_training(store, config, folder / model),
+                    keras,
+                    build_networks(config, 3, store.size),
+                    every,
+                )
             rows.append(replace(row, short=model == MODELS[0]))
         config = segmenter_config(14 if short else 22)
         with Keras(python, segmenter_task(config)) as keras:
-            rows.append(compare("segmenter", segmenter_training(store, config, folder / "segmenter"), keras, 1))
+            rows.append(
+                compare(
+                    "segmenter",
+                    segmenter_training(store, config, folder / "segmenter"),
+                    keras,
+                    [build_segmenter(config.network, 2)],
+                    1,
+                )
+            )
     return rows
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from keras_unet import build_unet
 
 Step = Callable[[int], float]
+Built = tuple[Step, list[int]]  # and the number of weights of each network
 SLOPE = 0.2
 
 
@@ -92,6 +93,11 @@ def values_of(model: Any) -> tuple[list[Any], list[Any]]:
     return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
 
 
+def weights_of(model: Any) -> int:
+    """Number of trained values."""
+    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
+
+
 def adam_of(model: Any, rate: float, betas: list[float]) -> tuple[Any, list[Any]]:
     """Adam and its variables' values."""
     from keras import optimizers  # pyright: ignore[reportMissingImports]
@@ -101,7 +107,7 @@ def adam_of(model: Any, rate: float, betas: list[float]) -> tuple[Any, list[Any]
     return adam, [v.value for v in adam.variables]
 
 
-def segmenter_step(task: dict[str, Any], random: np.random.Generator) -> Step:
+def segmenter_step(task: dict[str, Any], random: np.random.Generator) -> Built:
     """A step of the U-Net."""
     import jax  # pyright: ignore[reportMissingImports]
 
@@ -121,10 +127,10 @@ def segmenter_step(task: dict[str, Any], random: np.random.Generator) -> Step:
         trained, moments = adam.stateless_apply(moments, gradients, trained)
         return value, (trained, other, moments)
 
-    return repeated([jax.jit(step, donate_argnums=0)], (*values_of(model), moments))
+    return repeated([jax.jit(step, donate_argnums=0)], (*values_of(model), moments)), [weights_of(model)]
 
 
-def game_step(task: dict[str, Any], random: np.random.Generator) -> Step:
+def game_step(task: dict[str, Any], random: np.random.Generator) -> Built:
     """A round of a game: the critic's turns, then the generator's; a lazy penalty has a compiled round of its own."""
     import jax  # pyright: ignore[reportMissingImports]
 
@@ -190,7 +196,8 @@ def game_step(task: dict[str, Any], random: np.random.Generator) -> Step:
 
     rounds = [round_with(index == 0) for index in range(min(2, task["penalty_every"]))]
     every = [rounds[0], *(rounds[-1:] * (task["penalty_every"] - 1))]
-    return repeated(every, ((*values_of(generator), g_moments), (*values_of(critic), c_moments)))
+    state = (*values_of(generator), g_moments), (*values_of(critic), c_moments)
+    return repeated(every, state), [weights_of(generator), weights_of(critic)]
 
 
 def repeated(compiled: list[Any], state: Any) -> Step:
@@ -213,8 +220,9 @@ def main() -> None:
 
     keras.utils.set_random_seed(0)
     random = np.random.Generator(np.random.PCG64(0))
-    step = (segmenter_step if task["network"] == "li2018" else game_step)(task, random)
-    print(json.dumps({"keras": keras.__version__, "backend": keras.backend.backend()}), flush=True)
+    step, weights = (segmenter_step if task["network"] == "li2018" else game_step)(task, random)
+    told = {"keras": keras.__version__, "backend": keras.backend.backend(), "weights": weights}
+    print(json.dumps(told), flush=True)
     for line in sys.stdin:
         started = time.process_time()
         loss = step(int(line))

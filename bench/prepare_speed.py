@@ -37,7 +37,7 @@ def plain_loop(cohort: Path, out: Path, spacing_mm: float | None) -> None:
         volumes: list[Any] = [nib.load(path) for path in (flair, case / "pre" / "T1.nii.gz", case / "wmh.nii.gz")]
         zooms = volumes[0].header.get_zooms()
         images = [volume.get_fdata(dtype=np.float32).T for volume in volumes]
-        brain = np.stack([np.asarray(binary_fill_holes(plane)) for plane in images[0] > THRESHOLD])
+        brain = np.stack([np.asarray(binary_fill_holes(plane)) for plane in images[0] >= THRESHOLD])
         for number in (0, 1):
             inside = images[number][brain]
             images[number] = (images[number] - inside.mean()) / inside.std()

@@ -6,7 +6,6 @@ they are, else phantoms of the same size. ``predict_memory.py`` looks at Li et a
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -59,19 +58,25 @@ def stages(scans: Path, folder: Path, held_out: str) -> list[Stage]:
     ]  # fmt: skip
 
 
-def peak_bytes(arguments: list[str], fine: tuple[int, ...], log: Path) -> int:
-    """Runs Python to its end; gives the largest resident memory of that process as the kernel counted it.
+# A process counts what its parent held when it was started. So a small Python of its own starts each command.
+LAUNCHER = """
+import os, subprocess, sys
+with open(sys.argv[1], "wb") as log:
+    process = subprocess.Popen([sys.executable, *sys.argv[2:]], stdout=log, stderr=subprocess.STDOUT)
+    _, status, used = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_maxrss)
+"""
 
-    What this process held when it started the other counts too, so it must be small: it imports no torch.
-    """
-    with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=stream, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in fine:
-        told = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        raise SystemExit("\n".join([*told, f"error: {' '.join(arguments)}: exit code {process.returncode}"]))
-    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+def peak_bytes(arguments: list[str], fine: tuple[int, ...], log: Path) -> int:
+    """Runs Python to its end; gives the largest resident memory of that process as the kernel counted it."""
+    command = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(log), *arguments]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    code, largest = (int(word) for word in told.split())
+    if code not in fine:
+        last = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise SystemExit("\n".join([*last, f"error: {' '.join(arguments)}: exit code {code}"]))
+    return largest * (1 if sys.platform == "darwin" else 1024)
 
 
 def largest_scans(folder: Path) -> tuple[Path, str, str]:

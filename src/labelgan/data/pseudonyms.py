@@ -23,8 +23,11 @@ SMALLEST_KEY, LARGEST_KEY = 16, 4096
 _DIGITS = 12
 _HIDDEN = "-"
 _FILE = re.compile(r"[^\s,;:'\"`/]+\.(?:nii\.gz|nii|png|tiff?|npz|json|dcm|hdr|img)\b")
-# File names that layouts prescribe: they tell nothing of anyone.
-_PRESCRIBED = {"FLAIR.nii.gz", "T1.nii.gz", "wmh.nii.gz", "result.nii.gz", "dataset.json", "manifest.json"}
+# File names that layouts and LabelGAN prescribe: they tell nothing of anyone.
+_PRESCRIBED = {
+    *("FLAIR.nii.gz", "T1.nii.gz", "wmh.nii.gz", "result.nii.gz", "dataset.json", "manifest.json", "audit.json"),
+    *("study.json", "cohort.json", "places.json", "verdict.json", "job.json", "done.json", "failed.json"),
+}
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,7 @@ def main() -> int:
             outcomes = run_drills(lines)
         found = read_lines(lines) + interrupts(outcomes)
     failed = [name for name, good in outcomes.items() if not good]
+    failed += [f"{line['drill']}, {line['what']}" for line in found if line["losses"]]
     write_section(given.doc, "drills", drills_section(found, failed))
     write_section(given.doc, "determinism", determinism_section(found))
     return int(bool(failed) or any(line["losses"] for line in found))

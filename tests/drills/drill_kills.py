@@ -28,7 +28,7 @@ DONE_JOBS = "jobs/*/done.json"
 
 _HALF = re.compile(r"^\..+\.(tmp|partial|building|replaced)$")
 _NOT_COMPARED = {".lock", "log.txt", "job.json", "report.html", "audit.html", "places.json"}
-_TIMES = {"made_with", "seconds", "images_per_second"}
+_TIMES = {"made_with", "seconds", "images_per_second", "stamp"}  # stamp: size and time of a scan, in a cache
 
 
 def results_of(folder: Path) -> dict[str, Any]:

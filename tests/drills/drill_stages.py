@@ -45,9 +45,17 @@ def threads(out: Path, threads: int) -> None:
 
     from labelgan.checkpoint import load_tensors
 
-    write_phantom_cohort(out / "cohort", 4, 0, shape=(64, 64, 12))
+    write_phantom_cohort(out / "cohort", 3, 0, shape=(64, 64, 12))
     store = api.prepare(out / "cohort", out / "store", size=(64, 64))
-    settings = ("network.width=16", "train.members=1", "train.steps=100", f"train.threads={threads}", "train.lr=0.001")
+    settings = (
+        "network.width=8",
+        "network.norm=batch",
+        "train.loss=dice+ce",
+        "train.members=1",
+        "train.steps=60",
+        f"train.threads={threads}",
+        "train.lr=0.005",
+    )
     found = train_segmenter(store, out / "seg", tiny_seg_config("li2018", "train.batch_size=8", *settings))
     assert torch.get_num_threads() == threads
     api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")

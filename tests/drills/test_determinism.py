@@ -19,6 +19,7 @@ SCORES_MAY_DIFFER = 0.05  # DSC of a case, 1 thread against 2
 def play(part: str, out: Path, *, hash_seed: int, threads: int = 1) -> Path:
     """Runs a part of drill_stages.py in a process of its own."""
     environment = dict(os.environ, PYTHONHASHSEED=str(hash_seed), OMP_NUM_THREADS=str(threads))
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"  # on a busy machine a thread that waits would take the others' time
     environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(HERE / "drill_stages.py"), part, str(out), str(threads)],

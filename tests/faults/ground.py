@@ -170,7 +170,7 @@ def _contents(root: Path) -> dict[str, str]:
         for name in [*folders, *files]:
             path = Path(folder) / name
             told = str(os.readlink(path)) if path.is_symlink() else "folder"
-            if path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK, effective_ids=True):
                 told = hashlib.sha256(path.read_bytes()).hexdigest()
             found[path.relative_to(root).as_posix()] = told
     return found

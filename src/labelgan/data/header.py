@@ -110,6 +110,8 @@ def untrusted(path: Path, what: str) -> Iterator[None]:
             yield
     except DataError:
         raise
+    except PermissionError:
+        raise DataError(path, f"{what}: permission denied; ask for the right to read it") from None
     except MemoryError:
         raise DataError(path, f"{what}: not enough memory for what the header claims") from None
     except Exception as error:

@@ -64,6 +64,9 @@ def summary(table: dict[str, Any]) -> str:
             figure = Figure.from_json(each)
             if figure.target is not None:
                 lines.append(f"| {figure.name} | {figure.against} | {as_value(figure)} | {target_text(figure)} |")
+    missing = [name for name in SCRIPTS if name not in table]
+    if missing:
+        lines += ["", f"Not measured yet: `python bench/benches.py --only {' '.join(missing)}`."]
     return f"""## Targets
 
 `make bench` measures everything here and writes this page and `bench/baseline.json`; `make bench-check` measures again,

@@ -40,33 +40,17 @@ def study(out: Path, threads: int) -> None:
 
 
 def threads(out: Path, threads: int) -> None:
-    """A segmenter large enough for threads to share its work, and the scores of its training patients."""
+    """The scores that one segmenter, trained on one thread, gets on a number of threads."""
     import torch
-
-    from labelgan.checkpoint import load_tensors
 
     write_phantom_cohort(out / "cohort", 3, 0, shape=(64, 64, 12))
     store = api.prepare(out / "cohort", out / "store", size=(64, 64))
-    settings = (
-        "network.width=8",
-        "network.norm=batch",
-        "train.loss=dice+ce",
-        "train.members=1",
-        "train.steps=60",
-        f"train.threads={threads}",
-        "train.lr=0.005",
-    )
-    found = train_segmenter(store, out / "seg", tiny_seg_config("li2018", "train.batch_size=8", *settings))
-    assert torch.get_num_threads() == threads
+    settings = ("network.norm=batch", "train.loss=dice+ce", "train.members=1", "train.steps=60", "train.lr=0.005")
+    train_segmenter(store, out / "seg", tiny_seg_config("li2018", "network.width=8", "train.batch_size=8", *settings))
+    torch.set_num_threads(threads)
     api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
     rows = api.score(out / "cohort", out / "masks").rows
-    weights = load_tensors(out / "seg" / "members" / "0" / "weights.safetensors")
-    facts = {
-        "threads": torch.get_num_threads(),
-        "steps": found.steps,
-        "dsc": [row.scores.to_json()["dsc"] for row in rows],
-        "weights": [value for name in sorted(weights) for value in weights[name].flatten()[:2000].tolist()],
-    }
+    facts = {"threads": torch.get_num_threads(), "dsc": [row.scores.to_json()["dsc"] for row in rows]}
     (out / "scores.json").write_text(json.dumps(facts))
 
 

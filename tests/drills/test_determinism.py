@@ -13,7 +13,7 @@ from drill_kills import differences, results_of
 
 DRILL = pytest.mark.drill
 HERE = Path(__file__).resolve().parent
-SCORES_MAY_DIFFER = 0.05  # DSC of a case, 1 thread against 2
+SCORES_MAY_DIFFER = 0.005  # DSC of a case, one network on 1 thread against 2
 
 
 def play(part: str, out: Path, *, hash_seed: int, threads: int = 1) -> Path:
@@ -40,17 +40,14 @@ def test_two_processes_with_other_hashes_make_the_same_bytes(tmp_path: Path, tol
 
 @DRILL
 def test_one_thread_against_two(tmp_path: Path, told):
-    """Sums of more than one thread are rounded in another order; training carries that on."""
-    found = {n: json.loads((play("threads", tmp_path / str(n), hash_seed=0, threads=n) / "scores.json").read_text())
-             for n in (1, 2)}  # fmt: skip
-    one, two = found[1], found[2]
-    largest = max(abs(a - b) for a, b in zip(one["dsc"], two["dsc"], strict=True))
-    weights = max(abs(a - b) for a, b in zip(one["weights"], two["weights"], strict=True))
-    scores = " ".join(f"{value:.4f}" for value in one["dsc"])
-    note = (
-        f"{one['steps']} steps; largest difference of a weight {weights:.2g}, of a case's DSC {largest:.2g} ({scores})"
+    """Sums of two threads are rounded in another order, which one network's masks hardly show."""
+    one, two = (
+        json.loads((play("threads", tmp_path / str(n), hash_seed=0, threads=n) / "scores.json").read_text())
+        for n in (1, 2)
     )
-    told("threads", "1 against 2 threads", len(one["dsc"]), int(largest > SCORES_MAY_DIFFER), note)
-    assert one["threads"] == 1
-    assert two["threads"] == 2
+    assert (one["threads"], two["threads"]) == (1, 2)
+    largest = max(abs(a - b) for a, b in zip(one["dsc"], two["dsc"], strict=True))
+    note = f"largest difference of a case's DSC {largest:.2g}"
+    told("threads", "one network's masks, 1 against 2", len(one["dsc"]), int(largest > SCORES_MAY_DIFFER), note)
+    assert max(one["dsc"]) > 0
     assert largest <= SCORES_MAY_DIFFER

@@ -29,11 +29,10 @@ def test_a_bare_game_multiplies_as_often_as_the_trainer(model, phantom_store) ->
     rows = phantom_store.select()
     inputs = make_inputs(config, gather_content(phantom_store, rows, config))
     given = inputs.batch(generator_for(0), config.train.batch_size)
-    size = given[0].shape[-2:] if given[0].ndim == 4 else SIZE
-    trainer = Trainer(config, 3, tuple(size), inputs, torch.device("cpu"))
-    real_NCHW = torch.zeros(config.train.batch_size, 3, *size)
+    trainer = Trainer(config, 3, phantom_store.size, inputs, torch.device("cpu"))
+    real_NCHW = torch.zeros(config.train.batch_size, 3, *phantom_store.size)
     ours = operations(lambda index: trainer.step(index, lambda turn: real_NCHW), 2)
-    assert operations(bare_game(config, tuple(size), given), 2) == ours > 0
+    assert operations(bare_game(config, phantom_store.size, given), 2) == ours > 0
 
 
 def test_a_bare_segmenter_multiplies_as_often_as_a_member(tmp_path) -> None:

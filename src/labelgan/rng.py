@@ -41,5 +41,5 @@ def make_deterministic(enabled: bool = True) -> None:
 
     torch.use_deterministic_algorithms(enabled, warn_only=True)
     # Filling every new tensor with NaN guards against code that reads before it writes, and costs 3 to 7 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = not enabled

@@ -92,6 +92,10 @@ def test_a_mix_keeps_every_label_and_says_who_is_synthetic(world, tmp_path, form
         **{f"{folder}_syn{number}": True for folder in "ab" for number in range(3)},
     }
     assert (done.real, done.synthetic) == (4 if format in NIFTI else 0, 6)
+    if format in NIFTI:
+        told = check_cohort(tmp_path / "out")
+        assert sum(case.synthetic for case in told.cohort.cases) == 6
+        assert not [problem for problem in told.problems if "single-voxel" in problem.reason]
 
 
 def _layout(format: str) -> str:

@@ -71,6 +71,7 @@ class Case:
         session: session label, where the layout tells.
         split: ``training`` or ``test``, where the layout tells.
         brain_mask: brain mask file beside the images, where there is one.
+        synthetic: True where an export of scans and synthetic slices together says that it is one of these.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Case:
     session: str | None = None
     split: str | None = None
     brain_mask: ImageRef | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", MappingProxyType(dict(self.images)))

@@ -217,7 +217,8 @@ class _CaseChecker:
 
     def _is_slice(self, header: Header) -> bool:
         """One slice stands for a case in pictures, in pairs, and in cohorts of synthetic slices."""
-        return (header.is_picture or self.cohort.slices_only or self.cohort.layout == "pairs") and 1 in header.shape
+        single = self.cohort.slices_only or self.case.synthetic or self.cohort.layout == "pairs"
+        return (header.is_picture or single) and 1 in header.shape
 
 
 def _other_layouts(cohort: Cohort) -> list[Problem]:

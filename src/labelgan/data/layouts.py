@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,19 +93,31 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
         raise DataError(root, f"no case in the {layout} layout ({LAYOUTS[layout].description})")
     manifest = manifest_of(root)
     owners = _owners(manifest, root)
+    made = {_label(str(entry.get("id"))) for entry in _exported(manifest) if entry.get("synthetic") is True}
     cases = tuple(
-        dataclasses.replace(case, patient=owners.get(case.id, owners.get(case.patient, case.patient)))
+        dataclasses.replace(
+            case, patient=owners.get(case.id, owners.get(case.patient, case.patient)), synthetic=_label(case.id) in made
+        )
         for case in cohort.cases
     )
     slices_only = manifest.get("kind") == SYNTHETIC_SLICES
     return pseudonymised(dataclasses.replace(cohort, cases=cases, slices_only=slices_only))
 
 
+def _label(name: str) -> str:
+    """An id as it comes back from every format: BIDS has room for letters and digits alone."""
+    return re.sub(r"[^A-Za-z0-9]", "", name.removeprefix("sub-"))
+
+
+def _exported(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What `labelgan export` wrote down of each case."""
+    listed = manifest.get("cases")
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
 def _owners(manifest: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Case id to patient, as `labelgan export` wrote it down: formats without sessions would make two of one."""
-    listed = manifest.get("cases")
-    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    pairs = [(entry.get("id"), entry.get("patient")) for entry in entries]
+    pairs = [(entry.get("id"), entry.get("patient")) for entry in _exported(manifest)]
     owners = {name: patient for name, patient in pairs if isinstance(name, str) and isinstance(patient, str)}
     if unsafe := [patient for patient in owners.values() if not is_safe_id(patient)]:
         raise DataError(

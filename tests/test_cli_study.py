@@ -74,7 +74,7 @@ def test_a_refused_job_gives_exit_code_3(capsys, study_cohort, tiny_study, tmp_p
         (["--arms", "magic"], "--arms magic: unknown arm; one of real, "),
         (["--patients", "few"], "--patients few: expected numbers separated by commas"),
         (["--patients", "9"], "--patients 9: 4 annotated patients leave at most 3"),
-        (["--folds", "7"], "--folds 7: there are only 4 patients"),
+        (["--folds", "7"], "--folds 7: there are only 4 annotated patients"),
         (["--size", "big"], "--size big: expected ROWS"),
         (["--preset", "tiny"], "unknown preset"),
         (["--engine", "steam"], "--engine steam: there is no such engine"),

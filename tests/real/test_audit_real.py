@@ -91,7 +91,13 @@ def test_patients_whom_nobody_has_seen_pass_every_gate(audited):
     assert (report.finding("copies.share").value or 0) <= 0.05
 
 
-@pytest.mark.parametrize("fault", GATE_OF)
+# One disguise alone is found more easily than all at once: a long drill.
+ONE_DISGUISE = [f"training slices, {name}" for name in [*DISGUISES][1:-1]]
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(fault, marks=pytest.mark.drill if fault in ONE_DISGUISE else ()) for fault in GATE_OF]
+)
 def test_a_whole_audit_finds_what_was_planted(audited, fault):
     report = audited.audit(audited.planted(fault))
     assert GATE_OF[fault] in {gate.name for gate in report.failed_gates}

@@ -42,7 +42,7 @@ def test_scans_keep_voxels_labels_and_geometry(name: str, format: str, tmp_path:
         assert np.array_equal(mask.data, drawn.data)
 
 
-@pytest.mark.parametrize("name", ["ms3seg-wmh", "open-ms-bids"])
+@pytest.mark.parametrize("name", ["ms3seg-wmh", pytest.param("open-ms-bids", marks=pytest.mark.drill)])
 def test_segmentations_have_every_lesion_voxel(name: str, tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom")
     root, ids, others = few(name, 1)

@@ -36,7 +36,7 @@ $(VENV)/.dev: $(VENV)/.run
 demo: $(VENV)/.run
 	$(BIN)/labelgan demo --out demo
 
-test: lint types unit
+test: lint types docs unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -57,9 +57,12 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # In an environment of its own, without torch.
-docs:
+.venv-docs/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip --disable-pip-version-check --quiet install "mkdocs>=1.6,<2" "mkdocs-material>=9.5,<10"
+	@touch $@
+
+docs: .venv-docs/.installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 assets: $(VENV)/.run

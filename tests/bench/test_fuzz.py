@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import time
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def starve() -> None:
 
 
 def gobble() -> None:
-    bytearray(40 * 2**20)
+    # Pages of its own: malloc could hand out memory that an earlier test has left resident.
+    with mmap.mmap(-1, 40 * 2**20) as pages:
+        for start in range(0, len(pages), mmap.PAGESIZE):
+            pages[start] = 1
 
 
 @pytest.mark.parametrize(

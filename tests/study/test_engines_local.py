@@ -158,8 +158,10 @@ def alive(pid: int) -> bool:
         return False
 
 
+# A shell that runs the tests in the background has them ignore SIGINT, and their children with them.
 STUDY = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from labelgan.config_engine import EngineConfig
 from labelgan.study.engines_local import LocalEngine

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from mixes import FACTS, a_slice, a_volume, scan_mask
 
-from labelgan.data.export_bids import BidsWriter, label_of, shows_brain_alone
+from labelgan.data.export_bids import BidsWriter, shows_brain_alone
 from labelgan.data.export_records import ExportFacts, LabelledVolume
 from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts_common import bids_label
 from labelgan.errors import DataError
 
 MIXED = ExportFacts(("FLAIR", "T1"), "mixed")
@@ -26,7 +27,7 @@ def test_labels_have_letters_and_digits_and_the_table_the_ids(tmp_path):
         ["sub-p01", "sub-p_01", "false", "Utrecht"],
         ["sub-syn1", "syn-1", "true", "n/a"],
     ]
-    assert label_of("TCGA_CS_4941") == "TCGACS4941"
+    assert bids_label("TCGA_CS_4941") == "TCGACS4941"
 
 
 def test_cases_of_one_patient_are_sessions_of_one_subject(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from labelgan.data.brain_search import find_brain
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.export_files import require_flair_t1, write_bytes, write_json, write_nifti, write_table
 from labelgan.data.export_records import ExportFacts, Fold, LabelledVolume
+from labelgan.data.layouts_common import bids_label
 from labelgan.errors import DataError
 
 BIDS_VERSION = "1.9.0"
@@ -34,11 +34,6 @@ _COLUMNS = {
     "synthetic": {"Description": "Whether a generator made the images", "Levels": {"true": "made", "false": "scanned"}},
     "site": {"Description": "Scanner or centre"},
 }
-
-
-def label_of(text: str) -> str:
-    """A BIDS label, letters and digits alone: ``sub-p_01`` -> ``p01``."""
-    return re.sub(r"[^A-Za-z0-9]", "", text.removeprefix("sub-"))
 
 
 def shows_brain_alone(volume: LabelledVolume) -> bool:
@@ -78,8 +73,8 @@ class BidsWriter:
         Raises:
             DataError: two ids are one without their signs.
         """
-        subject = f"sub-{label_of(volume.patient)}"
-        session = label_of(volume.session or ("" if volume.id == volume.patient else volume.id))
+        subject = f"sub-{bids_label(volume.patient)}"
+        session = bids_label(volume.session or ("" if volume.id == volume.patient else volume.id))
         person = {"participant_id": subject, "labelgan_id": volume.patient}
         person |= {"synthetic": str(volume.synthetic).lower(), "site": volume.site or ""}
         known = self.people.setdefault(subject, person)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from labelgan.data import layouts_bids, layouts_nnunet, layouts_pairs, layouts_wmh
 from labelgan.data.case import Cohort, is_safe_id
-from labelgan.data.layouts_common import manifest_of
+from labelgan.data.layouts_common import bids_label, manifest_of
 from labelgan.data.pseudonyms import hide_root, pseudonymised
 from labelgan.errors import DataError, LeakError
 
@@ -93,20 +92,18 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
         raise DataError(root, f"no case in the {layout} layout ({LAYOUTS[layout].description})")
     manifest = manifest_of(root)
     owners = _owners(manifest, root)
-    made = {_label(str(entry.get("id"))) for entry in _exported(manifest) if entry.get("synthetic") is True}
+    # By labels, since BIDS has no room for the rest of an id.
+    made = {bids_label(str(entry.get("id"))) for entry in _exported(manifest) if entry.get("synthetic") is True}
     cases = tuple(
         dataclasses.replace(
-            case, patient=owners.get(case.id, owners.get(case.patient, case.patient)), synthetic=_label(case.id) in made
+            case,
+            patient=owners.get(case.id, owners.get(case.patient, case.patient)),
+            synthetic=bids_label(case.id) in made,
         )
         for case in cohort.cases
     )
     slices_only = manifest.get("kind") == SYNTHETIC_SLICES
     return pseudonymised(dataclasses.replace(cohort, cases=cases, slices_only=slices_only))
-
-
-def _label(name: str) -> str:
-    """An id as it comes back from every format: BIDS has room for letters and digits alone."""
-    return re.sub(r"[^A-Za-z0-9]", "", name.removeprefix("sub-"))
 
 
 def _exported(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -211,7 +211,7 @@ def again(out: Path) -> Path:
         raise DataError(out, "holds no study: it has no study.json; name a folder that `labelgan study --out` made")
     try:
         config = StudyConfig.from_toml(out / CONFIG)
-        content = read_json(out / "places.json")
+        content = read_json(out / PLACES)
         given = {key: Path(content[key]) for key in ("test", "start_from", "synthetic") if content.get(key)}
         sources = StudySources(Path(content["data"]), **given)
         with using(content.get("pseudonymise")):
@@ -226,7 +226,7 @@ def _require_study_folder(out: Path) -> None:
     if out.is_file():
         raise DataError(out, "is a file; name a folder")
     if out.is_dir() and not (out / CONFIG).is_file():
-        ours = {".lock", "jobs", "cohort.json", "test-cohort.json", "places.json"}
+        ours = {".lock", "jobs", "cohort.json", "test-cohort.json", PLACES}
         if any(path.name not in ours and not is_half_written(path) for path in out.iterdir()):
             raise DataError(out, "is not empty and holds no study; name another folder")
 

@@ -30,8 +30,9 @@ from labelgan.study.cost_probe import PROCESSOR, WALL
 from labelgan.study.cost_rates import Rate, finished, ledger_rates, stored_slices
 from labelgan.study.cost_work import Sizes
 from labelgan.study.engines import InlineEngine
-from labelgan.study.jobs import STORE, Places
+from labelgan.study.jobs import STORE
 from labelgan.study.ledger import Job, Ledger
+from labelgan.study.places import Places
 from labelgan.study.plan import PREPARE, Plan
 from labelgan.study.run import StudySources, look, make_plan
 from labelgan.study.scheduler import run_jobs

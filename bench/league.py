@@ -26,8 +26,8 @@ from labelgan.files import lock_folder, read_json, write_json_atomic, write_text
 from labelgan.progress import Progress
 from labelgan.study.cohort import know_cohort
 from labelgan.study.engines import make_engine
-from labelgan.study.jobs import Places
 from labelgan.study.ledger import Ledger
+from labelgan.study.places import Places
 from labelgan.study.run import gpus_of_a_job
 from labelgan.study.scheduler import Event, run_jobs
 from league_plan import ROWS, LeagueConfig, LeaguePlan, plan_league

@@ -17,7 +17,8 @@ from labelgan.device import choose_device
 from labelgan.files import read_json
 from labelgan.progress import Progress
 from labelgan.study import jobs
-from labelgan.study.jobs import COHORT, RUN, STORE, Context, Places
+from labelgan.study.jobs import COHORT, RUN, STORE, Context
+from labelgan.study.places import Places
 from league_clock import NEVER, Clock, train_for
 from league_plan import SAMPLE, TRAIN
 

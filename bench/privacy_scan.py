@@ -28,7 +28,7 @@ from pathlib import Path
 from labelgan.cli import run_command
 from labelgan.data.export import FORMATS
 from labelgan.gan.sample import EXPORTERS
-from labelgan.study.jobs import PLACES
+from labelgan.study.places import PLACES
 from privacy_plants import ABOVE, FOLDER_WORK, HEADER, PLANTS, ROOT, WORK, Plant, planted_bids, planted_wmh, spoil
 from sections import write_section
 

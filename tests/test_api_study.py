@@ -8,7 +8,7 @@ import pytest
 import labelgan
 from labelgan import api_study
 from labelgan.errors import ConfigError, DataError
-from labelgan.study.jobs import Places
+from labelgan.study.places import Places
 from labelgan.study.results import shareable
 
 

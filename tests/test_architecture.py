@@ -45,10 +45,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"gan", "audit", "seg", "report"}),
     frozenset({"study"}),
     frozenset({"api_audit", "api_export", "mixing", "subjects"}),
-    frozenset({"api", "monai_transform"}),
+    frozenset({"api", "api_segment", "monai_transform"}),
     frozenset({"api_study"}),
-    frozenset({"studio", "demo", "doctor", "tables", "tables_audit", "cli_common"}),
-    frozenset({"cli_audit", "cli_config", "cli_export", "cli_segment", "cli_studio", "cli_study"}),
+    frozenset({"studio", "demo", "doctor", "tables", "tables_audit", "cli_common", "cli_errors"}),
+    frozenset({"cli_audit", "cli_config", "cli_export", "cli_score", "cli_segment", "cli_studio", "cli_study"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

@@ -120,24 +120,6 @@ def test_debug_shows_where_and_keeps_the_code(capsys):
     assert err.splitlines()[-1] == "error: /no/such/folder: no such folder"
 
 
-@pytest.mark.parametrize(
-    ("error", "told", "code"),
-    [
-        (
-            OSError(28, "No space left on device", "run/a"),
-            "run/a: no space left on device; what was finished is kept: make room and go on",
-            2,
-        ),
-        (OSError(30, "Read-only file system", "run"), "run: read-only file system", 2),
-        (PermissionError(13, "Permission denied"), "this machine: permission denied", 2),
-        (MemoryError(), "memory: there is not enough of it: the machine gave no more", 1),
-        (OSError("odd"), "OSError: odd (a fault of labelgan; --debug shows where)", 1),
-    ],
-)
-def test_what_the_machine_refuses_is_no_fault_of_the_program(error, told, code):
-    assert cli._told(error) == (told, code)
-
-
 def test_interrupts_and_closed_pipes_have_their_codes(monkeypatch, capsys):
     monkeypatch.setattr(cli, "app", _raising(KeyboardInterrupt()))
     assert run(capsys, "doctor")[0] == 130

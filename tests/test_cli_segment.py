@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from nibabel import nifti1
 
-from labelgan import api
+from labelgan import api_segment
 from labelgan.cli import run_command
 from labelgan.config_seg import SegConfig
-from labelgan.seg.train import SegTrainingResult, train_segmenter
+from labelgan.seg.train import SegTrainingResult
 from tiny import SEG_SETTINGS, folder_bytes
 
 
@@ -71,7 +71,7 @@ def test_a_preset_and_a_threshold_chosen_on_the_training_patients(capsys, phanto
 
 def test_networks_that_learnt_nothing_are_told_of(capsys, phantom_store, tmp_path, monkeypatch):
     result = SegTrainingResult(tmp_path / "seg", 3, 10, (0.5, 1.0, 1.0), stuck=(1, 2))
-    monkeypatch.setattr(api, "segment_train", lambda *arguments, **options: result)
+    monkeypatch.setattr(api_segment, "segment_train", lambda *arguments, **options: result)
     code, words, err = run(capsys, "train", phantom_store.path, "--out", tmp_path / "seg")
     assert (code, words) == (0, f"3 networks of 10 steps in {tmp_path / 'seg'}; last losses 0.500, 1.000, 1.000\n")
     assert err.splitlines()[-1] == "warning: of 3 networks these have learnt nothing: 2, 3"
@@ -122,7 +122,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(
     capsys, phantom_store, tiny_segmenter, tmp_path, monkeypatch
 ):
     seg = tmp_path / "seg"
-    plain = api.segment_train
+    plain = api_segment.segment_train
 
     def interrupted(*arguments, report, **options):
         def tell(done: int, total: int, text: str) -> None:
@@ -131,7 +131,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(
 
         return plain(*arguments, report=tell, **options)
 
-    monkeypatch.setattr(api, "segment_train", interrupted)
+    monkeypatch.setattr(api_segment, "segment_train", interrupted)
     code, _, err = run(capsys, "train", phantom_store.path, "--out", seg, "--exclude", "P001", *tiny())
     assert code == 130
     assert f"Go on with: labelgan segment train {phantom_store.path} --out {seg} --resume" in err
@@ -145,14 +145,6 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(
         for folder in (tiny_segmenter, seg)
     )
     assert before == after
-
-
-def test_the_verbs_take_a_whole_config(phantom_store, tmp_path):
-    config = SegConfig.for_segmenter("li2018", [*SEG_SETTINGS, "train.members=1"])
-    result = api.segment_train(phantom_store.path, tmp_path / "a", config=config, steps=2)
-    straight = train_segmenter(phantom_store, tmp_path / "b", config.with_settings(["train.steps=2"]))
-    assert result.losses == straight.losses
-    assert result.steps == 2
 
 
 def refuse_constant(name: str) -> None:
@@ -231,11 +223,3 @@ def test_the_containers_entry_point_does_what_the_challenge_asks(capsys, tiny_se
     code, _, err = run(capsys, *[places.get(argument, argument) for argument in arguments[1:]])
     assert code == 0, err
     assert [path.name for path in output.iterdir()] == ["result.nii.gz"]
-
-
-def test_scores_come_with_pictures(capsys, tiny_segmenter, phantom_cohort, tmp_path):
-    run(capsys, "predict", tiny_segmenter, phantom_cohort, "--out", tmp_path / "out")
-    arguments = ["score", phantom_cohort, tmp_path / "out", "--json", "--overlays", tmp_path / "pictures"]
-    assert run_command([str(argument) for argument in arguments]) == 0
-    assert f"3 pictures in {tmp_path / 'pictures'}, the worst first" in capsys.readouterr().err
-    assert len(list((tmp_path / "pictures").glob("00[123]_P00[123].png"))) == 3

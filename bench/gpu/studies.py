@@ -21,8 +21,8 @@ from labelgan.api_study import run_study, study_config, study_sources
 from labelgan.config_study import StudyConfig
 from labelgan.files import write_text_atomic
 from labelgan.study.engines import InlineEngine
-from labelgan.study.jobs import Places
 from labelgan.study.ledger import Ledger
+from labelgan.study.places import Places
 from labelgan.study.plan import GENERATOR, MEMBER, SAMPLE, Plan
 from labelgan.study.run import StudySources, look, make_plan
 from labelgan.study.scheduler import Event, run_jobs

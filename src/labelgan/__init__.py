@@ -19,13 +19,11 @@ if TYPE_CHECKING:
         prepare,
         sample,
         score,
-        segment_import_li,
-        segment_predict,
-        segment_train,
         train,
     )
     from labelgan.api_audit import audit as run_audit
     from labelgan.api_export import export
+    from labelgan.api_segment import segment_import_li, segment_predict, segment_train
     from labelgan.api_study import build_report
     from labelgan.api_study import study as run_study
     from labelgan.data.case import Case, Cohort
@@ -45,9 +43,9 @@ _PLACES = {
     "prepare": "labelgan.api",
     "sample": "labelgan.api",
     "score": "labelgan.api",
-    "segment_import_li": "labelgan.api",
-    "segment_predict": "labelgan.api",
-    "segment_train": "labelgan.api",
+    "segment_import_li": "labelgan.api_segment",
+    "segment_predict": "labelgan.api_segment",
+    "segment_train": "labelgan.api_segment",
     "train": "labelgan.api",
     "build_report": "labelgan.api_study",
     "export": "labelgan.api_export",

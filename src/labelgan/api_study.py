@@ -67,7 +67,7 @@ def study_config(
 def _found_again(config: StudyConfig, study: Path) -> StudyConfig:
     """A study's settings, with the run that its generators start from where the study's places.json says it lies."""
     from labelgan.files import read_json
-    from labelgan.study.jobs import PLACES
+    from labelgan.study.places import PLACES
 
     if config.start_from is None or not (study / PLACES).is_file():
         return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 import traceback
@@ -11,13 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from labelgan import __version__, cli_audit, cli_config, cli_export, cli_segment, cli_studio, cli_study
+from labelgan import __version__, cli_audit, cli_config, cli_export, cli_score, cli_segment, cli_studio, cli_study
 from labelgan.cli_common import Device, Exclude, Pseudonymise, Settings, ids, say, slice_size
-from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, LabelganError
-
-# What a disk or its owner may refuse; no fault of the program.
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-MACHINE_FAULTS = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
+from labelgan.cli_errors import told
+from labelgan.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS
 
 app = typer.Typer(
     name="labelgan",
@@ -277,58 +273,7 @@ def sample(
         say(f"left out: {told or 'none'}")
 
 
-@app.command()
-def score(
-    reference: Annotated[Path, typer.Argument(help="Reference mask, or a cohort, or a folder of masks.")],
-    prediction: Annotated[
-        Path, typer.Argument(help="Predicted mask, or a folder of CASE/result.nii.gz or CASE.nii.gz.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", dir_okay=False, help="Write a line per case.")
-    ] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Bring predictions on another grid to the reference's, nearest voxel.")
-    ] = False,
-    layout: Annotated[str | None, typer.Option(help="Read the reference as this layout instead of looking.")] = None,
-    overlays: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Draw hits, misses and false alarms of every case, worst first."),
-    ] = None,
-    pseudonymise: Pseudonymise = None,
-) -> None:
-    """Score predicted masks by the five metrics of the WMH challenge. Exit code 2 when a case cannot be scored."""
-    from labelgan import api
-    from labelgan.data.pseudonyms import masked, using
-    from labelgan.files import write_text_atomic
-    from labelgan.progress import Progress
-
-    with using(pseudonymise):
-        with Progress("score", "case") as progress:
-            report = api.score(reference, prediction, resample=resample, layout=layout, report=progress)
-        if csv is not None:
-            write_text_atomic(csv, report.to_csv())
-        if overlays is not None:
-            with Progress("draw", "case") as progress:
-                pictures, undrawn = api.overlays(reference, prediction, overlays, layout=layout, report=progress)
-            say(f"{len(pictures)} pictures in {overlays}, the worst first")
-            for case, error in undrawn:
-                say(masked(f"warning: no picture of case {case}: {error}"))
-        if as_json:
-            typer.echo(json.dumps(report.to_json(), indent=1, allow_nan=False))
-        elif report.rows:
-            from labelgan.tables import print_scores
-
-            print_scores(report)
-        for note in report.notes:
-            say(f"warning: {masked(note)}")
-        if report.missing:
-            say(f"warning: {len(report.missing)} cases have no prediction: {', '.join(report.missing)}")
-        if report.extra:
-            say(f"warning: {len(report.extra)} files belong to no case: {masked(', '.join(map(str, report.extra)))}")
-        for case, error in report.failures:
-            say(masked(f"error: {error} (case {case})"))
-    raise typer.Exit(EXIT_USAGE if report.failures else EXIT_DONE)
+app.command("score")(cli_score.score)
 
 
 def main() -> None:
@@ -348,39 +293,10 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        line, code = _told(error)
+        line, code = told(error)
         if line:
             say(f"error: {line}")
         return code
-
-
-def _told(error: Exception) -> tuple[str, int]:
-    """Gives the line that tells an error, and its exit code."""
-    if isinstance(error, LabelganError):
-        return str(error), error.exit_code
-    # Usage errors of typer, whichever release of it, know how to put themselves into words.
-    words = getattr(error, "format_message", None)
-    if callable(words):
-        return _usage_words(error, str(words())), EXIT_USAGE
-    if isinstance(error, MemoryError):
-        return f"memory: there is not enough of it: {str(error) or 'the machine gave no more'}", EXIT_PROBLEMS
-    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
-        kept = "; what was finished is kept: make room and go on" if error.errno in NO_ROOM else ""
-        return f"{error.filename or 'this machine'}: {(error.strerror or '').lower()}{kept}", EXIT_USAGE
-    reason = " ".join(str(error).split())
-    return f"{type(error).__name__}: {reason} (a fault of labelgan; --debug shows where)", EXIT_PROBLEMS
-
-
-def _usage_words(error: Exception, message: str) -> str:
-    """Puts the option or command first, as in every other error; no words where the help was shown instead."""
-    names = getattr(getattr(error, "param", None), "opts", None) or [None]
-    option = getattr(error, "option_name", None) or names[0]
-    message = " ".join(message.split()).removeprefix(f"Invalid value for '{option}': ")
-    if option:
-        close = getattr(error, "possibilities", None)
-        hint = f"; did you mean {' or '.join(sorted(close))}?" if close else ""
-        return f"{option}: no such option{hint}" if "o such option" in message else f"{option}: {message}"
-    return f"labelgan: {message}" if message else ""
 
 
 if __name__ == "__main__":

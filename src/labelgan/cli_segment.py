@@ -40,7 +40,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
 ) -> None:
     """Train an ensemble; excluded patients, and synthetic data made from them, are kept out. Exit code 3 on a leak."""
-    from labelgan import api
+    from labelgan import api_segment
     from labelgan.progress import Progress
 
     named = {"device": device, "devices": devices, "threads": threads}
@@ -48,7 +48,7 @@ def train(
     more += ["train.fit_threshold=true"] if fit_threshold else []
     with Progress("read", "slice") as read_progress, Progress("segment", "step") as progress:
         try:
-            result = api.segment_train(
+            result = api_segment.segment_train(
                 store,
                 out,
                 network=network,
@@ -96,13 +96,13 @@ def predict(
     pseudonymise: Pseudonymise = None,
 ) -> None:
     """Write lesion masks on the scans' own grids. Exit code 2 when a case fails; the others are finished."""
-    from labelgan import api
+    from labelgan import api_segment
     from labelgan.data.pseudonyms import masked_error, using
     from labelgan.progress import Progress
 
     more = ["predict.probabilities=true"] if probabilities else []
     with using(pseudonymise), Progress("predict", "case") as progress:
-        report = api.segment_predict(
+        report = api_segment.segment_predict(
             segmenter,
             source,
             out,
@@ -132,9 +132,9 @@ def import_li(
     ] = None,
 ) -> None:
     """Turn the published weights of Li et al. 2018 into a segmenter, as many networks as files."""
-    from labelgan import api
+    from labelgan import api_segment
 
-    result = api.segment_import_li(files, out, brain_mask=brain_mask, brain_threshold=brain_threshold)
+    result = api_segment.segment_import_li(files, out, brain_mask=brain_mask, brain_threshold=brain_threshold)
     networks = "1 network" if result.members == 1 else f"{result.members} networks"
     typer.echo(f"{networks} of {result.parameters:,} values, for {' and '.join(result.channels)}, in {out}")
     say("note: the published weights have seen the challenge's 60 public scans; scores on those say nothing of others")

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from labelgan.data.case import Cohort
+from labelgan.data.problems import CheckReport
 from labelgan.rng import generator_for
 
 SHAPE = (6, 7, 5)
@@ -115,3 +116,12 @@ def mask_name(cohort: Cohort, index: int = 0) -> str | None:
     """Where a case's mask lies below the cohort's root."""
     mask = cohort.cases[index].mask
     return None if mask is None else mask.path.relative_to(cohort.root).as_posix()
+
+
+def mask_of(*values: float) -> np.ndarray:
+    return np.resize(np.array(values, dtype=np.float32), SHAPE)
+
+
+def rows(report: CheckReport) -> list[tuple[str | None, str | None, str]]:
+    """Case, file and severity of every problem."""
+    return [(p["case"], p["file"], p["severity"]) for p in report.to_json()["problems"]]

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from labelgan import api
+from labelgan import api, api_segment
 from labelgan.data.phantom import write_phantom_cohort
 from labelgan.data.store import SliceStore
 from labelgan.gan.train import train_generator
@@ -28,7 +28,7 @@ def stages(out: Path, threads: int) -> None:
     """Each stage once: segmenter and masks too."""
     first_stages(out, threads)
     train_segmenter(SliceStore.open(out / "store"), out / "seg", tiny_seg_config(), synthetic=out / "samples")
-    api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
+    api_segment.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
 
 
 def study(out: Path, threads: int) -> None:
@@ -48,7 +48,7 @@ def threads(out: Path, threads: int) -> None:
     settings = ("network.norm=batch", "train.loss=dice+ce", "train.members=1", "train.steps=60", "train.lr=0.005")
     train_segmenter(store, out / "seg", tiny_seg_config("li2018", "network.width=8", "train.batch_size=8", *settings))
     torch.set_num_threads(threads)
-    api.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
+    api_segment.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")
     rows = api.score(out / "cohort", out / "masks").rows
     facts = {"threads": torch.get_num_threads(), "dsc": [row.scores.to_json()["dsc"] for row in rows]}
     (out / "scores.json").write_text(json.dumps(facts))

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import cast
+
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from labelgan.gan.watch import diversity_ratio, lesion_rate, spread
+from labelgan.gan.batches import BatchSource
+from labelgan.gan.inputs import Inputs
+from labelgan.gan.watch import WATCHED, Watch, diversity_ratio, lesion_rate, spread
 from labelgan.rng import generator_for
 
 
@@ -61,3 +66,47 @@ def test_the_lesion_rate_counts_masks_that_are_not_empty():
     assert lesion_rate(masks) == 0.0
     masks[2, 3, 3] = masks[5, 0, 0] = masks[5, 1, 0] = True
     assert lesion_rate(masks) == 0.25
+
+
+class Fixed:
+    """Inputs whose latents are the indices themselves."""
+
+    def samples(self, seed: int, indices, wish=None) -> tuple[Tensor, ...]:
+        return (torch.tensor(list(indices), dtype=torch.float32) + 1000 * seed,)
+
+
+class FewSlices:
+    """A source that gives five slices at a time."""
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(0, 24, 5)
+
+    def load(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor:
+        return blobs("real")[rows]
+
+
+class Shapes(nn.Module):
+    """Turns a number into a slice with a square at a place of its own; its mask channel is lesion throughout."""
+
+    def forward(self, numbers_N: Tensor) -> Tensor:
+        self.seen = [*getattr(self, "seen", []), numbers_N.tolist()]
+        assert not self.training
+        images = torch.full((len(numbers_N), 3, 32, 32), -1.0)
+        for image, number in zip(images, numbers_N.int().tolist(), strict=True):
+            image[:2, number % 24 : number % 24 + 8, :8] = 1.0
+            image[2] = 1.0 if number % 2 else -1.0
+        return images
+
+
+def test_the_watch_always_looks_at_the_same_samples():
+    watch = Watch(cast(Inputs, Fixed()), cast(BatchSource, FewSlices()), seed=3)
+    generator = Shapes()
+    images, masks = watch.samples(generator, torch.device("cpu"))
+    assert [number for block in generator.seen for number in block] == [3000.0 + index for index in range(WATCHED)]
+    assert generator.training
+    again, _ = watch.samples(generator, torch.device("cpu"))
+    assert torch.equal(images, again)
+    figures = watch.figures(images, masks)
+    assert figures["lesion_rate"] == 0.5
+    assert figures["diversity"] > 0.3
+    assert watch.figures(images[:1].expand(WATCHED, -1, -1, -1), masks)["diversity"] == pytest.approx(0, abs=1e-5)

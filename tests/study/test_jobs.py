@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from labelgan.errors import ConfigError, DataError, LeakError
 from labelgan.metrics import score_masks
 from labelgan.study import jobs
 from labelgan.study.cohort import facts_of, know_cohort
-from labelgan.study.jobs import PLACES, PREDICTIONS, RESULT, RUNNERS, SEGMENTER, Places, choose_share, predict, run
+from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, choose_share, predict, run
 from labelgan.study.ledger import JobFolder, Ledger
+from labelgan.study.places import Places
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 from labelgan.study.run import _require_same_names
 from labelgan.study.worker import context_of
@@ -66,13 +66,6 @@ def context(study: Path, job):
 
 def test_every_planned_kind_has_a_runner():
     assert set(RUNNERS) == {PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE, CHOOSE}
-
-
-def test_places_round_trip(tmp_path):
-    places = Places(tmp_path / "data", start_from=tmp_path / "run", device="cpu")
-    places.write(tmp_path)
-    assert Places.of(tmp_path / "jobs" / "key") == places
-    assert places.cohort("test") == places.data
 
 
 @pytest.mark.parametrize("kind", ["samples", "audits", "predictions", "generators"])
@@ -176,11 +169,6 @@ def test_a_job_that_fails_names_no_one(named):
     with pytest.raises(DataError, match=r"^p-[0-9a-f]{12}/T1: an empty file") as caught:
         run(Given(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
     assert "DoeJane" not in str(caught.value)
-
-
-def test_places_are_for_the_owner_alone(tmp_path):
-    Places(tmp_path / "scans").write(tmp_path)
-    assert stat.S_IMODE((tmp_path / PLACES).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("kind", [DataError, KeyError])

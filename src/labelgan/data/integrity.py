@@ -11,9 +11,9 @@ from labelgan.config import CheckConfig
 from labelgan.data.case import LESION, SAFE_ID_WORDS, Case, Cohort, ImageRef, is_safe_id
 from labelgan.data.face import face_warning, shows_face
 from labelgan.data.header import DEFAULT_LIMITS, Header, grid_corners
-from labelgan.data.layouts import LAYOUTS, read_cohort
+from labelgan.data.integrity_cohort import duplicate_ids, duplicate_voxels, other_layouts, without_lesions
+from labelgan.data.layouts import read_cohort
 from labelgan.data.problems import CaseFacts, CheckReport, Problem, Severity
-from labelgan.data.pseudonyms import told_path
 from labelgan.data.reading import read_with_header, to_mask, voxel_hash
 from labelgan.errors import DataError
 
@@ -29,7 +29,6 @@ _MASK = "mask"
 # What to do next: endings of the messages about the commonest faults.
 _LEAVE_OUT = "or leave the case out (`labelgan prepare --exclude ID`)"
 _RESAMPLE = "resample it onto that grid (a mask by nearest neighbour), or export it again"
-_ONE_OF_TWO = "remove one, or leave it out (`labelgan prepare --exclude ID`)"
 
 
 def check_cohort(
@@ -54,7 +53,7 @@ def check_cohort(
     cohort = read_cohort(Path(root), layout)
     problems: list[Problem] = [Problem(note.case, note.path, note.reason, "warning") for note in cohort.notes]
     if layout is None:
-        problems += _other_layouts(cohort)
+        problems += other_layouts(cohort)
     facts: list[CaseFacts] = []
     for done, case in enumerate(cohort.cases, start=1):
         checker = _CaseChecker(case, cohort, limits)
@@ -62,9 +61,9 @@ def check_cohort(
         problems += checker.problems
         if progress is not None:
             progress(done, len(cohort.cases))
-    problems += _duplicate_ids(cohort)
-    problems += _duplicate_voxels(cohort, facts)
-    problems += _without_lesions(cohort, facts)
+    problems += duplicate_ids(cohort)
+    problems += duplicate_voxels(cohort, facts)
+    problems += without_lesions(cohort, facts)
     if (warning := face_warning(cohort, sum(known.face for known in facts))) is not None:
         problems.append(Problem(None, cohort.root, warning, "warning"))
     return CheckReport(cohort, tuple(problems), tuple(facts))
@@ -219,80 +218,6 @@ class _CaseChecker:
         """One slice stands for a case in pictures, in pairs, and in cohorts of synthetic slices."""
         single = self.cohort.slices_only or self.case.synthetic or self.cohort.layout == "pairs"
         return (header.is_picture or single) and 1 in header.shape
-
-
-def _other_layouts(cohort: Cohort) -> list[Problem]:
-    """Layouts that were looked for later, and would have been recognised too: their cases are not read."""
-    names = list(LAYOUTS)
-    found = [(name, LAYOUTS[name].detect(cohort.root)) for name in names[names.index(cohort.layout) + 1 :]]
-    return [
-        Problem(
-            None,
-            cohort.root,
-            f"looks like {name} too ({evidence}), and is read as {cohort.layout}: keep one layout in a folder, "
-            f"or name it (--layout {name})",
-            "warning",
-        )
-        for name, evidence in found
-        if evidence is not None
-    ]
-
-
-def _duplicate_ids(cohort: Cohort) -> list[Problem]:
-    first: dict[str, Case] = {}
-    problems: list[Problem] = []
-    for case in cohort.cases:
-        earlier = first.setdefault(case.id.casefold(), case)  # file systems may take no notice of case
-        if earlier is not case:
-            refs = list(case.images.values())
-            problems.append(
-                Problem(
-                    case.id,
-                    refs[0].path if refs else None,
-                    f"duplicate id: '{earlier.id}' is another case already; rename one",
-                )
-            )
-    return problems
-
-
-def _duplicate_voxels(cohort: Cohort, facts: list[CaseFacts]) -> list[Problem]:
-    """The same voxels under two ids; told once per pair of cases, with all the channels that agree."""
-    owners: dict[str, tuple[int, str]] = {}
-    shared: dict[tuple[int, int], list[tuple[str, str]]] = {}
-    for index, known in enumerate(facts):
-        for channel, digest in known.hashes.items():
-            owner, owner_channel = owners.setdefault(digest, (index, channel))
-            if owner != index:
-                shared.setdefault((owner, index), []).append((owner_channel, channel))
-    problems: list[Problem] = []
-    for (owner, index), channels in shared.items():
-        first, second = cohort.cases[owner], cohort.cases[index]
-        same = first.patient == second.patient
-        whose = f"the same patient, {first.patient}" if same else f"patients {first.patient} and {second.patient}"
-        first_file = first.images[channels[0][0]].path
-        inside = first_file.relative_to(cohort.root) if first_file.is_relative_to(cohort.root) else first_file
-        where = told_path(first_file) or inside.as_posix()
-        which = ", ".join(b if a == b else f"{b} as its {a}" for a, b in channels)
-        problems.append(
-            Problem(
-                second.id,
-                second.images[channels[0][1]].path,
-                f"same voxels as case {first.id} ({which}; {where}), under two ids of {whose}: {_ONE_OF_TWO}",
-            )
-        )
-    return problems
-
-
-def _without_lesions(cohort: Cohort, facts: list[CaseFacts]) -> list[Problem]:
-    if all(case.mask is None for case in cohort.cases):
-        only_test = all(case.split == "test" for case in cohort.cases)
-        severity: Severity = "warning" if only_test else "error"
-        where = f"look where the {cohort.layout} layout wants masks (docs/guides/own-data.md)"
-        return [Problem(None, cohort.root, f"no case has a mask: {where}", severity)]
-    counts = [known.lesion_voxels for known in facts if known.lesion_voxels is not None]
-    if counts and not any(counts):
-        return [Problem(None, cohort.root, "no mask of the cohort holds a lesion", "warning")]
-    return []
 
 
 def _is_finite_throughout(data: np.ndarray) -> bool:

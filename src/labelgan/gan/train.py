@@ -28,19 +28,17 @@ from labelgan.files import lock_folder, naming, write_json_atomic, write_text_at
 from labelgan.gan.batches import BatchSource, training_rows
 from labelgan.gan.card import generator_card
 from labelgan.gan.inputs import gather_content, make_inputs
-from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.networks import parameter_count
 from labelgan.gan.recorder import Recorder
 from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
 from labelgan.gan.tracking import open_tracker, require_tracker
 from labelgan.gan.trainer import Trainer
-from labelgan.gan.watch import diversity_ratio, lesion_rate
+from labelgan.gan.watch import Watch
 from labelgan.interrupts import Interrupts
 from labelgan.parallel import Team
 from labelgan.parallel_launch import gathered
-from labelgan.rng import generator_for, make_deterministic
+from labelgan.rng import make_deterministic
 
-WATCHED = 32  # samples the diversity watch looks at
 PICTURED = 12  # samples in a grid
 
 Report = Callable[[int, int, str], None]
@@ -153,16 +151,7 @@ class _Loop:
             "critic": parameter_count(self.trainer.critic),
         }
         if team.is_first:
-            self._choose_watched()
-
-    def _choose_watched(self) -> None:
-        config = self.config
-        self.watched_inputs = self.inputs.samples(config.train.seed, range(WATCHED))
-        draw = generator_for(config.train.seed, "watch")
-        self.watched_real = self.source.load(self.source.draw(draw)[:WATCHED], draw)
-        while len(self.watched_real) < WATCHED:
-            more = self.source.load(self.source.draw(draw), draw)
-            self.watched_real = torch.cat([self.watched_real, more])[:WATCHED]
+            self.watch = Watch(self.inputs, self.source, config.train.seed)
 
     def _start_from(self, parent: RunFolder) -> None:
         manifest = parent.read_manifest()
@@ -266,20 +255,10 @@ class _Loop:
 
     def _look(self, step: int, recorder: Recorder) -> dict[str, float]:
         """Draws the fixed samples: a picture, and the diversity watch."""
-        images_NCHW = self._fixed_samples()
-        masks_NHW = decode_mask(images_NCHW[:, -1])
+        images_NCHW, masks_NHW = self.watch.samples(self.trainer.averaged, self.team.device)
         pictured = slice(0, PICTURED)
         recorder.picture(step, images_NCHW[pictured, :-1].cpu().numpy(), masks_NHW[pictured].cpu().numpy())
-        return {"diversity": diversity_ratio(images_NCHW, self.watched_real), "lesion_rate": lesion_rate(masks_NHW)}
-
-    @torch.no_grad()
-    def _fixed_samples(self) -> torch.Tensor:
-        averaged = self.trainer.averaged
-        averaged.eval()
-        blocks = zip(*(tensor.split(8) for tensor in self.watched_inputs), strict=True)
-        images_NCHW = torch.cat([averaged(*(part.to(self.team.device) for part in block)) for block in blocks]).float()
-        averaged.train()
-        return images_NCHW
+        return self.watch.figures(images_NCHW, masks_NHW)
 
     def _save(self, step: int, seen: list[np.ndarray], figures: dict[str, float], recorder: Recorder) -> None:
         parts = self.trainer.parts()
@@ -309,10 +288,8 @@ class _Loop:
         )
 
     def _finish(self, steps: int) -> TrainingResult:
-        images_NCHW = self._fixed_samples()
-        diversity = diversity_ratio(images_NCHW, self.watched_real)
-        rate = lesion_rate(decode_mask(images_NCHW[:, -1]))
-        result = self._result(steps, diversity, rate)
+        figures = self.watch.figures(*self.watch.samples(self.trainer.averaged, self.team.device))
+        result = self._result(steps, **figures)
         save_tensors(self.run.generator, self.trainer.averaged.state_dict())
         save_tensors(self.run.critic, self.trainer.critic.state_dict())
         manifest = write_manifest(
@@ -321,8 +298,7 @@ class _Loop:
             **self.facts,
             steps=steps,
             collapsed=result.collapsed,
-            diversity=diversity,
-            lesion_rate=rate,
+            **figures,
             device=self.team.device.type,
             devices=self.team.size,
             files_sha256=self.run.hashes(),
@@ -330,8 +306,10 @@ class _Loop:
         write_text_atomic(self.run.card, generator_card(manifest, self.config))
         return result
 
-    def _result(self, steps: int, diversity: float, rate: float) -> TrainingResult:
-        return TrainingResult(self.run.path, steps, diversity < self.config.train.collapse_ratio, diversity, rate)
+    def _result(self, steps: int, diversity: float, lesion_rate: float) -> TrainingResult:
+        return TrainingResult(
+            self.run.path, steps, diversity < self.config.train.collapse_ratio, diversity, lesion_rate
+        )
 
 
 def _as_text(figures: dict[str, float]) -> str:

@@ -4,9 +4,41 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from labelgan.gan.batches import BatchSource
+from labelgan.gan.inputs import Inputs
+from labelgan.gan.mask_channel import decode_mask
+from labelgan.rng import generator_for
 
 WATCH_SIDE = 16
+WATCHED = 32  # samples, and as many real slices
+BLOCK = 8  # samples that the generator draws at a time
+
+
+class Watch:
+    """The same samples all through a training, and the real slices that their diversity is held against."""
+
+    def __init__(self, inputs: Inputs, source: BatchSource, seed: int) -> None:
+        self._inputs = inputs.samples(seed, range(WATCHED))
+        draw = generator_for(seed, "watch")
+        self._real_NCHW = source.load(source.draw(draw)[:WATCHED], draw)
+        while len(self._real_NCHW) < WATCHED:
+            more = source.load(source.draw(draw), draw)
+            self._real_NCHW = torch.cat([self._real_NCHW, more])[:WATCHED]
+
+    @torch.no_grad()
+    def samples(self, generator: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Draws the fixed samples; gives their images, mask channel and all, and their masks."""
+        generator.eval()
+        blocks = zip(*(tensor.split(BLOCK) for tensor in self._inputs), strict=True)
+        images_NCHW = torch.cat([generator(*(part.to(device) for part in block)) for block in blocks]).float()
+        generator.train()
+        return images_NCHW, decode_mask(images_NCHW[:, -1])
+
+    def figures(self, images_NCHW: Tensor, masks_NHW: Tensor) -> dict[str, float]:
+        """Gives ``diversity`` and ``lesion_rate``."""
+        return {"diversity": diversity_ratio(images_NCHW, self._real_NCHW), "lesion_rate": lesion_rate(masks_NHW)}
 
 
 def spread(images_NCHW: Tensor) -> float:

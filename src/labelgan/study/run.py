@@ -17,8 +17,8 @@ from labelgan.files import is_half_written, lock_folder, read_json, sha256_file,
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, know_cohort, require_one_patient_a_scan
 from labelgan.study.engines import Engine, make_engine
-from labelgan.study.jobs import PLACES, Places
 from labelgan.study.ledger import Ledger
+from labelgan.study.places import PLACES, Places
 from labelgan.study.plan import ExternalSamples, Plan, plan_study
 from labelgan.study.results import (
     CONFIG,

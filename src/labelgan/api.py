@@ -197,6 +197,7 @@ def sample(
     keep_best: float = 1.0,
     load: str | None = None,
     height: float | None = None,
+    site: str | None = None,
     device: str = "auto",
     force: bool = False,
     audited: str | Path | None = None,
@@ -213,6 +214,8 @@ def sample(
         keep_best: of every 1/fraction slices, keep the one that the critic likes best.
         load: lesion load to ask for: none, low, medium or high; of models that can be asked.
         height: of the slices in the brain, 0 (lowest) to 1; likewise.
+        site: or scanner of the training patients, such as a folder of the WMH layout: its patients' anatomies and
+            lesions, its brightness; likewise.
         device: where to sample.
         force: sample a collapsed generator all the same.
         audited: slice store with the generator's training patients: copies of them, masks that do not fit and other
@@ -230,7 +233,7 @@ def sample(
 
         judge = sample_judge(run, audited)
     return sample_cohort(
-        run, out, num, format=format, seed=seed, keep_best=keep_best, wish=Wish(load, height), device=device,
+        run, out, num, format=format, seed=seed, keep_best=keep_best, wish=Wish(load, height, site=site), device=device,
         force=force, judge=judge, report=report,
     )  # fmt: skip
 

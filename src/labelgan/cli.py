@@ -244,6 +244,9 @@ def sample(
     height: Annotated[
         float | None, typer.Option("--z", help="Height of the slices in the brain, 0 to 1 (refiner).")
     ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="Site or scanner that the slices are to look like they come from (refiner).")
+    ] = None,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Sample a collapsed generator all the same.")] = False,
     audited: Annotated[
@@ -261,8 +264,8 @@ def sample(
     source = str(run) if str(run) == api.PHANTOM_GENERATOR and not run.exists() else run
     with Progress("sample", "slice") as progress:
         api.sample(
-            source, out, num, format=format, seed=seed, keep_best=keep_best, load=load, height=height, device=device,
-            force=force, audited=audited, report=progress,
+            source, out, num, format=format, seed=seed, keep_best=keep_best, load=load, height=height, site=site,
+            device=device, force=force, audited=audited, report=progress,
         )  # fmt: skip
     typer.echo(f"{num} synthetic slices in {out}")
     if audited is not None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -152,3 +154,30 @@ def test_a_given_mask_is_painted_where_it_is():
 def test_wishes_without_a_meaning_are_refused(wish):
     with pytest.raises(ConfigError):
         Wish(**wish)
+
+
+def of_two_sites() -> Content:
+    """Patients of A are the first four, of B the other four, who are ten z-scores brighter."""
+    content = tiny_content()
+    images_NCHW = content.patients.images_NCHW.copy()
+    images_NCHW[4:] += 10
+    site_of_N = np.repeat(np.array([0, 1], np.int16), 4)
+    return replace(
+        content, patients=replace(content.patients, images_NCHW=images_NCHW), sites=("A", "B"), site_of_N=site_of_N
+    )
+
+
+def test_a_site_lends_its_own_anatomies_and_lesions():
+    for site, low, high in (("A", -2, 2), ("B", 8, 12)):
+        made = [composer(of_two_sites(), phantoms=0.0).compose(rng(n), Wish(site=site)) for n in range(10)]
+        for item in made:
+            healthy = item.brain_HW & ~dilated(item.lesion_HW, 5)
+            assert low < item.image_CHW[:, healthy].mean() < high
+        assert any(item.lesion_HW.any() for item in made)
+    with pytest.raises(ConfigError, match="--site C"):
+        composer(of_two_sites()).compose(rng(), Wish(site="C"))
+
+
+def test_a_site_can_be_asked_for_with_a_load():
+    for n in range(5):
+        assert not composer(of_two_sites()).compose(rng(n), Wish(site="B", load="none")).lesion_HW.any()

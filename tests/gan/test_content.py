@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
 from labelgan.config_gan import ContentConfig
-from labelgan.errors import CheckpointError, DataError
+from labelgan.errors import CheckpointError, ConfigError, DataError
 from labelgan.files import sha256_file
 from labelgan.gan.content import Content
 
@@ -49,6 +51,52 @@ def test_survives_the_disk(phantom_store, tmp_path):
                 part,
                 name,
             )
+
+
+def test_sites_are_those_of_the_cases(phantom_store, tmp_path):
+    content = gather(phantom_store)
+    assert content.sites == ("Alpha", "Beta", "Gamma")
+    alone = content.of_site("Beta")
+    (case,) = (case for case in phantom_store.cases if case.site == "Beta")
+    images = phantom_store.volume(case.id).images_NCHW
+    assert 0 < len(alone.patients) < len(content.patients)
+    assert all(any(np.array_equal(image, its) for its in images) for image in alone.patients.images_NCHW)
+    assert alone.phantoms is content.phantoms
+    content.save(tmp_path / "content.safetensors")
+    back = Content.load(tmp_path / "content.safetensors", phantom_store.channels, phantom_store.size)
+    assert back.sites == content.sites
+    assert np.array_equal(back.site_of_N, content.site_of_N)
+
+
+def test_a_site_without_patients_or_lesions_is_refused(phantom_store):
+    content = gather(phantom_store)
+    with pytest.raises(ConfigError, match="no training patient is from this site; there are Alpha, Beta, Gamma"):
+        content.of_site("Madrid")
+    with pytest.raises(ConfigError, match="the cohort's layout names none"):
+        Content(content.patients, content.phantoms).of_site("Gamma")
+    healthy = replace(content.patients, lesions_NHW=np.zeros_like(content.patients.lesions_NHW))
+    with pytest.raises(ConfigError, match="none of the slices from this site has a lesion"):
+        replace(content, patients=healthy).of_site("Gamma")
+
+
+def test_what_was_saved_before_sites_were_knows_none(phantom_store, tmp_path):
+    path = tmp_path / "content.safetensors"
+    gather(phantom_store).save(path)
+    tensors = load_file(path)
+    old = {name: tensor for name, tensor in tensors.items() if not name.startswith("site")}
+    save_file(old, path)
+    assert Content.load(path, phantom_store.channels, phantom_store.size).sites == ()
+    spoilt = (
+        {"sites": tensors["sites"] + 9},
+        {"sites": tensors["sites"][1:]},
+        {"sites": tensors["sites"].float()},
+        {"site_names": tensors["site_names"][1:]},
+        {"site_names": tensors["site_names"].float() + 300},
+    )
+    for change in spoilt:
+        save_file(tensors | change, path)
+        with pytest.raises(CheckpointError, match="does not tell which site"):
+            Content.load(path, phantom_store.channels, phantom_store.size)
 
 
 def test_slices_without_lesions_are_refused(phantom_store):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from labelgan.data.preprocess import from_unit
 from labelgan.errors import ConfigError
 from labelgan.gan.compose import Composer, Wish
 from labelgan.gan.inputs import INPUTS, gather_content, make_inputs
@@ -115,3 +118,23 @@ def test_content_is_gathered_for_those_who_paint_on_it(phantom_store):
     content = gather_content(phantom_store, rows, REFINER)
     assert content is not None
     assert len(content.patients)
+
+
+def test_what_is_asked_of_a_site_has_its_brightness():
+    content = tiny_content()
+    images_NCHW = content.patients.images_NCHW.copy()
+    images_NCHW[4:] += 1.5
+    patients = replace(content.patients, images_NCHW=images_NCHW)
+    sites = np.repeat(np.array([0, 1], np.int16), 4)
+    inputs = make_inputs(REFINER, replace(content, patients=patients, sites=("A", "B"), site_of_N=sites))
+    assert inputs.sites == ("A", "B")
+    means = {}
+    for site in ("A", "B"):
+        wish = Wish(site=site, load="none")
+        slices_NCHW = inputs.samples(0, range(6), wish)[0]
+        finished = from_unit(inputs.finish(0, range(6), slices_NCHW, wish)[:, :-1])
+        means[site] = finished[:, :, 12:20, 12:20].mean().item()
+        # phantoms take part, and are as bright as the site's patients are
+        assert finished[:, :, 12:20, 12:20].mean(dim=(1, 2, 3)).std() < 0.2
+    assert means["A"] == pytest.approx(0, abs=0.2)
+    assert means["B"] == pytest.approx(1.5, abs=0.2)

@@ -60,6 +60,7 @@ DAMAGES = {
     "intensity of others": {"intensity": {"FLAIR": {}}},
     "intensity of nothing": {"intensity": {"FLAIR": None, "T1": None}},
     "intensity that is no number": {"intensity": {key: {"mean": "1", "sd": 1.0} for key in ("FLAIR", "T1")}},
+    "site intensity of nothing": {"site_intensity": {"Alpha": {"FLAIR": {"mean": 1.0, "sd": 1.0}}}},
     "intensity without end": {"intensity": {key: {"mean": 1.0, "sd": float("inf")} for key in ("FLAIR", "T1")}},
     "no training cases": {"training_cases": None},
     "cases without hashes": {"training_cases": [{"id": "P001", "patient": "P001"}]},

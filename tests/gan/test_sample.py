@@ -11,12 +11,16 @@ import torch
 
 import labelgan
 from labelgan.data.export import EXPORTERS
+from labelgan.data.integrity import check_cohort
+from labelgan.data.layouts import read_cohort
 from labelgan.data.preprocess import from_unit
 from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
-from labelgan.files import sha256_file
+from labelgan.files import read_json, sha256_file
+from labelgan.gan.compose import Wish
 from labelgan.gan.mask_channel import decode_mask
 from labelgan.gan.sample import BLOCK, Generator, sample_cohort
-from tiny import folder_bytes, tell_hashes
+from labelgan.gan.train import train_generator
+from tiny import folder_bytes, tell_hashes, tiny_config
 
 NUM = 5
 
@@ -318,3 +322,37 @@ def test_a_judge_who_keeps_none_is_given_up_on(tiny_run, tmp_path):
     with pytest.raises(RefusedError, match=r"of 64 samples the audit keeps 0, 2 are wanted \(bad: 64\)"):
         sample_cohort(tiny_run, tmp_path / "none", 2, judge=lambda images, masks: ["bad"] * len(images))
     assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def refiner(phantom_store, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("refiner") / "run"
+    train_generator(phantom_store, run, tiny_config("refiner", "train.steps=1", "train.collapse_ratio=0"))
+    return run
+
+
+def test_samples_of_a_site_are_on_its_scale_and_say_so(refiner, phantom_store, tmp_path):
+    """The phantoms' scanners have intensities some hundred times apart."""
+    loaded = Generator.load(refiner)
+    assert loaded.sites == ("Alpha", "Beta", "Gamma")
+    means = {}
+    for site in loaded.sites:
+        out = sample_cohort(refiner, tmp_path / site, 4, wish=Wish(site=site))
+        assert check_cohort(out).ok
+        manifest = read_json(out / "manifest.json")
+        assert manifest["asked"] == {"load": None, "height": None, "site": site}
+        (case,) = (case for case in phantom_store.cases if case.site == site)
+        assert manifest["intensity"]["T1"] == {"mean": case.intensity["T1"].mean, "sd": case.intensity["T1"].sd}
+        means[site] = case.intensity["T1"].mean
+        images = [case.load_image("T1").data for case in read_cohort(out).cases]
+        brightest = float(np.mean([np.quantile(image, 0.95) for image in images]))
+        assert brightest == pytest.approx(means[site] + 1.5 * case.intensity["T1"].sd, rel=0.5)
+    assert len(set(means.values())) == 3
+
+
+def test_a_site_that_nobody_is_from_is_named(refiner, tiny_run, tmp_path):
+    with pytest.raises(ConfigError, match="--site Delta: no training patient is from this site; there are Alpha, Beta"):
+        sample_cohort(refiner, tmp_path / "out", 1, wish=Wish(site="Delta"))
+    with pytest.raises(ConfigError, match="--load, --z, --site: this model makes slices as they come"):
+        sample_cohort(tiny_run, tmp_path / "out", 1, wish=Wish(site="Alpha"))
+    assert not (tmp_path / "out").exists()

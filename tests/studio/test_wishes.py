@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labelgan.gan.compose import Wish
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
 from labelgan.studio.live import LiveSampler, MaskConditioned, controls_of
@@ -20,7 +21,7 @@ def sampler(phantom_store, tmp_path_factory) -> WishingSampler:
 def test_is_what_the_live_page_wants(sampler):
     assert isinstance(sampler, LiveSampler)
     assert isinstance(sampler, MaskConditioned)
-    assert [control.name for control in controls_of(sampler)] == ["height", "load"]
+    assert [control.name for control in controls_of(sampler)] == ["height", "load", "site"]
 
 
 def test_sliders_at_rest_change_nothing(sampler):
@@ -31,6 +32,13 @@ def test_sliders_at_rest_change_nothing(sampler):
 def test_no_lesions_can_be_asked_for(sampler):
     assert not sampler.sample(8, 1, load=LOAD_STEPS.index("none")).masks_NHW.any()
     assert sampler.sample(8, 1, load=LOAD_STEPS.index("high")).masks_NHW.any()
+
+
+def test_a_site_can_be_asked_for(sampler):
+    assert sampler.sites == ("Alpha", "Beta", "Gamma")
+    one, other = (sampler.sample(2, 1, site=number).images_NCHW for number in (1, 3))
+    assert not np.array_equal(one, other)
+    assert np.array_equal(one, sampler.generator.sample(2, 1, wish=Wish(site="Alpha")).images_NCHW)
 
 
 def test_an_image_is_made_for_a_mask(sampler):

@@ -7,7 +7,7 @@ from its donor and scaled, so that it fits the anatomy it comes into. Shape suff
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -34,11 +34,14 @@ class Wish:
         load: key of ``LOADS``: no lesion, or a donor of that third of lesion areas; None: as it comes.
         height: of the slice in the brain, 0 (lowest) to 1; None: any.
         mask_HW: bool lesion to paint, instead of a patient's.
+        site: name of a site or scanner of the training patients, whose anatomies and lesions are to be used, and whose
+            brightness; None: any.
     """
 
     load: str | None = None
     height: float | None = None
     mask_HW: np.ndarray | None = None
+    site: str | None = None
 
     def __post_init__(self) -> None:
         if self.load is not None and self.load not in LOADS:
@@ -54,7 +57,11 @@ class Wish:
     @property
     def asks_nothing(self) -> bool:
         """Whether samples may come as they come."""
-        return self.height is None and not self.settles_lesions
+        return self.height is None and self.site is None and not self.settles_lesions
+
+    def to_json(self) -> dict[str, str | float | None]:
+        """What is asked in plain values, for a manifest; masks are left out."""
+        return {"load": self.load, "height": self.height, "site": self.site}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +90,13 @@ class Composer:
         self.free = np.flatnonzero(areas == 0)
         self.areas = areas[self.donors]
         self.facts = [_lesion_facts(patients, int(donor)) for donor in self.donors]
+        self._of_site: dict[str, Composer] = {}
+
+    def of_site(self, site: str) -> Composer:
+        """The composer of one site's patients; raises ConfigError where there are none with a lesion."""
+        if site not in self._of_site:
+            self._of_site[site] = Composer(self.content.of_site(site), self.config)
+        return self._of_site[site]
 
     def compose(self, rng: np.random.Generator, wish: Wish | None = None) -> Composition:
         """Draws a slice; it depends on the generator's state and the wish alone.
@@ -91,6 +105,8 @@ class Composer:
         then chosen from about there, as lesions of the white matter are not those of the brain stem.
         """
         wish = wish or Wish()
+        if wish.site is not None:
+            return self.of_site(wish.site).compose(rng, replace(wish, site=None))
         empty = rng.random() < self.config.lesion_free if wish.load is None else wish.load == "none"
         heights = self.content.patients.heights_N
         height = float(rng.choice(heights) if empty else heights[self.donors[self._donor(rng, wish)]])
@@ -105,6 +121,12 @@ class Composer:
             donor, places, lesion_HW = self._shape(brain_HW, height, rng, wish)
             image_CHW = self._paint(image_CHW, brain_HW, own_HW, lesion_HW, donor, places, rng)
         return Composition(image_CHW.astype(np.float32), lesion_HW | own_HW, brain_HW, height)
+
+    def example(self, height: float, rng: np.random.Generator) -> np.ndarray:
+        """Z-scores of the healthy brain of a patient's slice from about a height, (C, M)."""
+        patients = self.content.patients
+        row = int(rng.choice(np.flatnonzero(_nearest(patients.heights_N, height, NEAR_HEIGHT))))
+        return patients.images_NCHW[row][:, patients.brains_NHW[row] & ~patients.lesions_NHW[row]]
 
     def _anatomy(
         self, height: float, rng: np.random.Generator, *, fixed: bool

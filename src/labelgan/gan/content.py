@@ -6,7 +6,8 @@ patients' slices that it uses in ``content.safetensors``; the phantoms come with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,7 @@ from labelgan.config_gan import ContentConfig
 from labelgan.data.case import LESION
 from labelgan.data.phantom_slices import ASSET, PhantomSlices
 from labelgan.data.store import SliceStore
-from labelgan.errors import CheckpointError, DataError
+from labelgan.errors import CheckpointError, ConfigError, DataError
 from labelgan.files import sha256_file
 from labelgan.rng import generator_for
 
@@ -40,6 +41,12 @@ class Slices:
     def __len__(self) -> int:
         return len(self.images_NCHW)
 
+    def where(self, chosen_N: np.ndarray) -> Slices:
+        """Those that are chosen, by bool or by number."""
+        return Slices(
+            self.images_NCHW[chosen_N], self.lesions_NHW[chosen_N], self.brains_NHW[chosen_N], self.heights_N[chosen_N]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Content:
@@ -48,10 +55,28 @@ class Content:
     Attributes:
         patients: slices of the training patients, with and without lesions.
         phantoms: healthy slices of phantoms on the same grid; none where phantoms lack a channel.
+        sites: names of the sites or scanners that the patients come from, sorted; none where they are not known.
+        site_of_N: int16, for each slice of a patient its site's place in ``sites``; -1 where it is not known.
     """
 
     patients: Slices
     phantoms: Slices
+    sites: tuple[str, ...] = ()
+    site_of_N: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int16))
+
+    def of_site(self, site: str) -> Content:
+        """The same with the patients of one site alone, and all phantoms.
+
+        Raises:
+            ConfigError: no training patient is from there, or none of the slices from there has a lesion.
+        """
+        if site not in self.sites:
+            known = f"there are {', '.join(self.sites)}" if self.sites else "the cohort's layout names none"
+            raise ConfigError(f"--site {site}", f"no training patient is from this site; {known}")
+        chosen_N = self.site_of_N == self.sites.index(site)
+        if not self.patients.lesions_NHW[chosen_N].any():
+            raise ConfigError(f"--site {site}", "none of the slices from this site has a lesion to paint")
+        return replace(self, patients=self.patients.where(chosen_N), site_of_N=self.site_of_N[chosen_N])
 
     @classmethod
     def gather(cls, store: SliceStore, rows: np.ndarray, config: ContentConfig, seed: int) -> Self:
@@ -72,14 +97,18 @@ class Content:
             _some(rows[chosen], config.keep, generator_for(seed, "content", name))
             for name, chosen in (("lesions", with_lesion), ("anatomies", inner & (lesion_pixels == 0)))
         ]
-        part = store.read(np.concatenate(kept))
+        taken = np.concatenate(kept)
+        part = store.read(taken)
         patients = Slices(
             part.images_NCHW,
             part.masks_NHW == LESION,
             part.brains_NHW > 0,
-            store.index["z_fraction"][np.concatenate(kept)].astype(np.float32),
+            store.index["z_fraction"][taken].astype(np.float32),
         )
-        return cls(patients, _phantoms(store.channels, store.size, patients))
+        names = [store.case_of(row).site for row in taken]
+        sites = tuple(sorted({name for name in names if name}))
+        site_of_N = np.array([sites.index(name) if name else -1 for name in names], np.int16)
+        return cls(patients, _phantoms(store.channels, store.size, patients), sites, site_of_N)
 
     def save(self, path: Path) -> None:
         """Writes the patients' part; the phantoms are named by the hash of the package's file."""
@@ -91,6 +120,8 @@ class Content:
                 "lesions": torch.from_numpy(patients.lesions_NHW),
                 "brains": torch.from_numpy(patients.brains_NHW),
                 "heights": torch.from_numpy(patients.heights_N),
+                "sites": torch.from_numpy(self.site_of_N),
+                "site_names": torch.tensor(list(json.dumps(self.sites).encode()), dtype=torch.uint8),
                 "phantoms": torch.tensor(list(bytes.fromhex(sha256_file(ASSET))), dtype=torch.uint8),
             },
         )
@@ -117,7 +148,29 @@ class Content:
             tensors["brains"].numpy(),
             tensors["heights"].numpy(),
         )
-        return cls(patients, _phantoms(channels, size, patients))
+        return cls(patients, _phantoms(channels, size, patients), *_sites(path, tensors, count))
+
+
+def _sites(path: Path, tensors: dict[str, torch.Tensor], count: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and each slice's; nothing is known of them in what was saved before there were any."""
+    if "sites" not in tensors:
+        return (), np.full(count, -1, np.int16)
+    site_of_N, written = tensors["sites"], tensors.get("site_names", torch.empty(0))
+    names: list[str] = []
+    try:
+        names = json.loads(bytes(written.flatten().tolist()))
+        sound = (
+            isinstance(names, list)
+            and all(isinstance(name, str) for name in names)
+            and site_of_N.dtype == torch.int16
+            and site_of_N.shape == (count,)
+            and bool(((site_of_N >= -1) & (site_of_N < len(names))).all())
+        )
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        raise CheckpointError(path, "does not tell which site its slices come from; copy the run folder again")
+    return tuple(names), site_of_N.numpy()
 
 
 def _phantoms(channels: tuple[str, ...], size: tuple[int, int], patients: Slices) -> Slices:

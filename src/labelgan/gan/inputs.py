@@ -16,7 +16,7 @@ from labelgan.config_gan import GanConfig
 from labelgan.data.preprocess import from_unit, to_unit
 from labelgan.data.store import SliceStore
 from labelgan.errors import ConfigError
-from labelgan.gan.appearance import restyle
+from labelgan.gan.appearance import match_brightness, restyle
 from labelgan.gan.compose import Composer, Composition, Wish
 from labelgan.gan.content import Content
 from labelgan.gan.latent import batch_latents, sample_latents
@@ -45,11 +45,17 @@ class Inputs(Protocol):
         """The fields of `Wish` that it can grant."""
         ...
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that it knows."""
+        ...
+
 
 class Latents:
     """z, and nothing else."""
 
     grants: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
 
     def __init__(self, config: GanConfig, content: Content | None) -> None:
         self.config = config.network
@@ -62,7 +68,7 @@ class Latents:
         """Z (N, Z); raises ConfigError for any wish: z has no axis of a known meaning."""
         if wish is not None and not wish.asks_nothing:
             raise ConfigError(
-                "--load, --z", "this model makes slices as they come; train --model refiner to ask for some"
+                "--load, --z, --site", "this model makes slices as they come; train --model refiner to ask for some"
             )
         return (sample_latents(self.config, seed, indices),)
 
@@ -74,12 +80,13 @@ class Latents:
 class Compositions:
     """Composed slices (N, C + 1, H, W) in [-1, 1] with the mask channel last, noise (N, K, H, W), and z (N, Z)."""
 
-    grants: tuple[str, ...] = ("load", "height", "mask_HW")
+    grants: tuple[str, ...] = ("load", "height", "mask_HW", "site")
 
     def __init__(self, config: GanConfig, content: Content | None) -> None:
         assert content is not None
         self.config = config
         self.composer = Composer(content, config.content)
+        self.sites: tuple[str, ...] = content.sites
         self._stock: tuple[Tensor, np.ndarray] | None = None
         self._last: tuple[int, Wish | None, dict[int, Composition]] = (0, None, {})  # what `finish` asks for again
 
@@ -106,18 +113,23 @@ class Compositions:
         return slices_NCHW, *(torch.cat(parts) for parts in zip(*noise, strict=True))
 
     def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
-        """Restyles each sample's images; its mask stays."""
-        strength = self.config.content.style
-        if strength == 0:
+        """Restyles each sample's images, at random or to the site that is wished; its mask stays."""
+        strength, site = self.config.content.style, None if wish is None else wish.site
+        if strength == 0 and site is None:
             return slices_NCHW
         last_seed, last_wish, last = self._last
         made = last if last_seed == seed and last_wish is wish else {}
         finished = slices_NCHW.cpu().clone()
         for number, index in enumerate(indices):
             rng = generator_for(seed, "style", index)
-            brain_HW = (made.get(index) or self._compose(seed, index, wish)).brain_HW
+            item = made.get(index) or self._compose(seed, index, wish)
             z_scores_CHW = from_unit(finished[number, :-1].numpy())
-            finished[number, :-1] = torch.from_numpy(to_unit(restyle(z_scores_CHW, brain_HW, strength, rng)))
+            if site is None:
+                styled_CHW = restyle(z_scores_CHW, item.brain_HW, strength, rng)
+            else:
+                like = self.composer.of_site(site).example(item.height, rng)
+                styled_CHW = match_brightness(z_scores_CHW, item.brain_HW, item.lesion_HW, like)
+            finished[number, :-1] = torch.from_numpy(to_unit(styled_CHW))
         return finished.to(slices_NCHW.device)
 
     def _compose(self, seed: int, index: int, wish: Wish | None) -> Composition:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelgan.checkpoint import load_tensors, read_model_manifest
 from labelgan.config_gan import GanConfig
-from labelgan.data.store import SliceStore
+from labelgan.data.store import SliceStore, StoredCase
 from labelgan.errors import CheckpointError
 from labelgan.files import sha256_file, write_json_atomic
 from labelgan.provenance import provenance
@@ -105,6 +105,7 @@ def _validate(manifest: Mapping[str, Any], path: Path) -> None:
         and isinstance(manifest.get("intensity"), dict)
         and set(manifest["intensity"]) == set(channels)
         and all(_is_intensity(value) for value in manifest["intensity"].values())
+        and _are_intensities(manifest.get("site_intensity", {}), channels)
         and isinstance(manifest.get("training_cases"), list)
         and isinstance(manifest.get("status"), str)
         and isinstance(manifest.get("files_sha256", {}), dict)
@@ -127,11 +128,30 @@ def _is_intensity(value: Any) -> bool:
     return all(isinstance(number, int | float) and abs(number) < 1e30 for number in numbers)
 
 
+def _mean_intensity(cases: Sequence[StoredCase], channels: Sequence[str]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "mean": sum(case.intensity[name].mean for case in cases) / len(cases),
+            "sd": sum(case.intensity[name].sd for case in cases) / len(cases),
+        }
+        for name in channels
+    }
+
+
+def _are_intensities(sites: Any, channels: list[str]) -> bool:
+    """By site, all channels of each."""
+    return isinstance(sites, dict) and all(
+        isinstance(entry, dict) and set(entry) == set(channels) and all(map(_is_intensity, entry.values()))
+        for entry in sites.values()
+    )
+
+
 def describe_training(store: SliceStore, rows_by_case: Mapping[str, int], exclude: Collection[str]) -> dict[str, Any]:
     """Gives the part of a manifest that tells what a generator was trained on.
 
     ``training_cases`` carries the voxel hashes of every case whose slices were seen: the leak guard compares them.
-    ``intensity`` is the brain's mean and sd per channel, averaged over those cases: samples are written on that scale.
+    ``intensity`` is the brain's mean and sd per channel, averaged over those cases: samples are written on that scale,
+    and those that are asked for of a site on that of ``site_intensity``.
     """
     cases = [case for case in store.cases if rows_by_case.get(case.id)]
     spacings = [(case.slice_mm, *case.pixel_mm) for case in cases]
@@ -139,12 +159,10 @@ def describe_training(store: SliceStore, rows_by_case: Mapping[str, int], exclud
         "channels": list(store.channels),
         "size": list(store.size),
         "spacing_mm": [float(median(values)) for values in zip(*spacings, strict=True)],
-        "intensity": {
-            name: {
-                "mean": sum(case.intensity[name].mean for case in cases) / len(cases),
-                "sd": sum(case.intensity[name].sd for case in cases) / len(cases),
-            }
-            for name in store.channels
+        "intensity": _mean_intensity(cases, store.channels),
+        "site_intensity": {
+            site: _mean_intensity([case for case in cases if case.site == site], store.channels)
+            for site in sorted({case.site for case in cases if case.site})
         },
         "training_cases": [
             {

@@ -191,9 +191,19 @@ class Generator:
             scores[rows] = self._judge(filled.to(self.device)).flatten().cpu().numpy()[: len(slices)]
         return scores
 
-    def to_intensity(self, images_CHW: np.ndarray) -> np.ndarray:
-        """Brings z-scores to the mean scale of the training scans, 0 at the least: (C, H, W) float32."""
-        intensity = [self.manifest["intensity"][name] for name in self.channels]
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Sites or scanners that samples can be asked for of."""
+        return self.inputs.sites
+
+    def scale(self, site: str | None = None) -> dict[str, dict[str, float]]:
+        """Mean and sd of the brain by channel: over all training scans, or over those of a site."""
+        return self.manifest.get("site_intensity", {}).get(site, self.manifest["intensity"])
+
+    def to_intensity(self, images_CHW: np.ndarray, site: str | None = None) -> np.ndarray:
+        """Brings z-scores to the mean scale of the training scans, or a site's, 0 at the least: (C, H, W) float32."""
+        scale = self.scale(site)
+        intensity = [scale[name] for name in self.channels]
         mean = np.array([entry["mean"] for entry in intensity], np.float32)[:, None, None]
         sd = np.array([entry["sd"] for entry in intensity], np.float32)[:, None, None]
         return np.maximum(images_CHW * sd + mean, 0.0, dtype=np.float32)
@@ -240,6 +250,7 @@ def sample_cohort(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(out, "exists and is not an empty folder; name another")
     generator = Generator.load(run, device=device, force=force)
+    asked = wish or Wish()
     records: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
 
@@ -253,7 +264,8 @@ def sample_cohort(
                 record["critic_score"] = float(samples.critic_scores[0])
             records.append(record)
             z_scores_CHW = samples.images_NCHW[0]
-            yield LabelledSlice(identifier, generator.to_intensity(z_scores_CHW), z_scores_CHW, mask_HW)
+            intensities_CHW = generator.to_intensity(z_scores_CHW, asked.site)
+            yield LabelledSlice(identifier, intensities_CHW, z_scores_CHW, mask_HW)
             if report is not None:
                 report(number + 1, num, "")
 
@@ -269,9 +281,9 @@ def sample_cohort(
                 "kind": "synthetic-slices",
                 "seed": seed,
                 "keep_best": keep_best,
-                **({} if wish is None or wish.asks_nothing else {"asked": {"load": wish.load, "height": wish.height}}),
+                **({} if asked.asks_nothing else {"asked": asked.to_json()}),
                 **({} if judge is None else {"audited": {"kept": len(records), "dropped": dict(dropped)}}),
-                "intensity": manifest["intensity"],
+                "intensity": generator.scale(asked.site),
                 "samples": records,
                 "generator": {
                     "sha256": sha256_file(generator.run.generator),

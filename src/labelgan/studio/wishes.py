@@ -19,10 +19,10 @@ class WishingSampler:
     """Samples a generator that grants wishes; see `studio.live.LiveSampler`.
 
     Attributes:
-        controls: height 0 leaves the slice's height open, load 0 its lesions.
+        controls: height 0 leaves the height open, load 0 the lesions, site 0 (where there are several) the site.
     """
 
-    controls = (
+    _SLIDERS = (
         {"name": "height", "label": "Height in the brain (0: any)", "low": 0, "high": 1, "step": 0.05, "default": 0},
         {
             "name": "load",
@@ -36,6 +36,10 @@ class WishingSampler:
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
+        self.sites = generator.sites if len(generator.sites) > 1 else ()
+        names = ", ".join(f"{number} {name}" for number, name in enumerate((ANY, *self.sites)))
+        slider = {"name": "site", "label": f"Site: {names}", "low": 0, "high": len(self.sites), "step": 1, "default": 0}
+        self.controls = (*self._SLIDERS, slider) if self.sites else self._SLIDERS
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -47,10 +51,13 @@ class WishingSampler:
         """Rows and columns."""
         return self.generator.size
 
-    def sample(self, count: int, seed: int = 0, *, start: int = 0, height: float = 0, load: float = 0) -> Samples:
+    def sample(
+        self, count: int, seed: int = 0, *, start: int = 0, height: float = 0, load: float = 0, site: float = 0
+    ) -> Samples:
         """Samples as the sliders stand."""
         name = LOAD_STEPS[round(load)]
-        wish = Wish(load=None if name == ANY else name, height=height or None)
+        where = (None, *self.sites)[round(site)]
+        wish = Wish(load=None if name == ANY else name, height=height or None, site=where)
         return self.generator.sample(count, seed, start=start, wish=wish)
 
     def from_mask(self, masks_NHW: np.ndarray, seed: int = 0) -> Samples:

@@ -45,7 +45,7 @@ def threads(out: Path, threads: int) -> None:
 
     write_phantom_cohort(out / "cohort", 3, 0, shape=(64, 64, 12))
     store = api.prepare(out / "cohort", out / "store", size=(64, 64))
-    settings = ("network.norm=batch", "train.loss=dice+ce", "train.members=1", "train.steps=60", "train.lr=0.005")
+    settings = ("network.norm=batch", "train.loss=dice+ce", "train.members=1", "train.steps=300", "train.lr=0.005")
     train_segmenter(store, out / "seg", tiny_seg_config("li2018", "network.width=8", "train.batch_size=8", *settings))
     torch.set_num_threads(threads)
     api_segment.segment_predict(out / "seg", out / "cohort", out / "masks", device="cpu")

@@ -49,5 +49,5 @@ def test_one_thread_against_two(tmp_path: Path, told):
     largest = max(abs(a - b) for a, b in zip(one["dsc"], two["dsc"], strict=True))
     note = f"largest difference of a case's DSC {largest:.2g}"
     told("threads", "one network's masks, 1 against 2", len(one["dsc"]), int(largest > SCORES_MAY_DIFFER), note)
-    assert max(one["dsc"]) > 0
+    assert min(one["dsc"]) > 0.1  # masks that could differ
     assert largest <= SCORES_MAY_DIFFER

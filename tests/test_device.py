@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from labelgan.device import autocast, choose_device
+from labelgan.device import autocast, channels_last, choose_device
 from labelgan.errors import ConfigError
 
 
@@ -29,3 +29,12 @@ def test_mixed_precision_on_a_gpu():
     a = torch.ones(8, 8, device="cuda")
     with autocast(torch.device("cuda"), "auto"):
         assert (a @ a).dtype == torch.bfloat16
+
+
+def test_convolutions_keep_their_values_in_the_other_layout():
+    layer = torch.nn.Conv2d(3, 4, 3)
+    values = layer.weight.detach().clone()
+    assert channels_last(layer) is layer
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(layer.weight, values)
+    assert layer(torch.ones(2, 3, 8, 8)).is_contiguous(memory_format=torch.channels_last)

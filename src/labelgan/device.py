@@ -25,6 +25,16 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def channels_last(network: torch.nn.Module) -> torch.nn.Module:
+    """Lays a network's convolution weights out with the channels last, and so what they give: faster, on CPUs too.
+
+    Checkpoints do not know of it: what is saved is laid out as ever.
+    """
+    import torch
+
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """Context of mixed precision: bfloat16 on a GPU for ``auto`` and ``bf16``, nothing elsewhere or for ``fp32``."""
     import torch

@@ -281,7 +281,7 @@ def test_weights_of_another_network_are_refused(tiny_run, tmp_path):
 def test_formats_that_cannot_hold_the_channels_say_so(tiny_run, tmp_path):
     manifest = json.loads((tiny_run / "manifest.json").read_text())
     intensity = {"DWI": manifest["intensity"]["T1"], "T1": manifest["intensity"]["T1"]}
-    run = changed_run(tiny_run, tmp_path / "run", channels=["DWI", "T1"], intensity=intensity)
+    run = changed_run(tiny_run, tmp_path / "run", channels=["DWI", "T1"], intensity=intensity, site_intensity={})
     for name in ("wmh", "bids"):
         with pytest.raises(
             ConfigError, match=rf"--format {name}: holds FLAIR and T1, not DWI, T1; use nnunet, png or npz"

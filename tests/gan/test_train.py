@@ -179,7 +179,7 @@ def test_a_parent_of_other_channels_or_networks_is_refused(phantom_store, tiny_r
     parent = tmp_path / "parent"
     shutil.copytree(tiny_run, parent)
     manifest = read_manifest(parent)
-    manifest |= {"channels": ["T2"], "intensity": {"T2": manifest["intensity"]["T1"]}}
+    manifest |= {"channels": ["T2"], "intensity": {"T2": manifest["intensity"]["T1"]}, "site_intensity": {}}
     (parent / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"parent: makes \['T2'\], the store has \['FLAIR', 'T1'\]"):
         train_generator(phantom_store, tmp_path / "b", tiny_config(), start_from=parent)

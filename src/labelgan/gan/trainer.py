@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from labelgan.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
 from labelgan.config_gan import GanConfig
-from labelgan.device import autocast
+from labelgan.device import autocast, channels_last
 from labelgan.errors import ConfigError
 from labelgan.gan.augment import augment
 from labelgan.gan.inputs import Inputs
@@ -29,7 +29,8 @@ def build_networks(config: GanConfig, channels: int, size: tuple[int, int]) -> t
     """Builds the generator and the critic for slices of ``channels`` (images and mask) and ``size`` (rows, columns)."""
     family = family_of(config.network)
     reseed_torch(config.train.seed, "initial weights")
-    return family.generator(config.network, channels, size), family.critic(config.network, channels, size)
+    generator, critic = family.generator(config.network, channels, size), family.critic(config.network, channels, size)
+    return channels_last(generator), channels_last(critic)
 
 
 class Trainer:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelgan.config_seg import SegNetworkConfig
+from labelgan.device import channels_last
 from labelgan.errors import ConfigError
 from labelgan.seg.networks_li2018 import Li2018
 
@@ -115,7 +116,7 @@ def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
         nn.init.constant_(last.bias, math.log(config.prior / (1 - config.prior)))
         with torch.no_grad():
             last.weight -= last.weight.mean()
-    return network
+    return channels_last(network)
 
 
 def parameter_count(module: torch.nn.Module) -> int:

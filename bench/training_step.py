@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labelgan import api
 from labelgan.config_gan import GanConfig
@@ -57,6 +57,13 @@ SETTINGS = ["train.device=cpu", "train.threads=1"]
 
 Step = Callable[[int], object]
 
+OURS, PLAIN = torch.channels_last, torch.contiguous_format
+
+
+def laid_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """The network with its convolution weights in a layout."""
+    return network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+
 
 def bare(step: Step) -> Step:
     """The step as a plain loop makes it: without the deterministic mode that the training beside it has switched on."""
@@ -71,9 +78,11 @@ def bare(step: Step) -> Step:
     return run
 
 
-def bare_game(config: GanConfig, size: tuple[int, int], given: tuple[Tensor, ...]) -> Step:
+def bare_game(
+    config: GanConfig, size: tuple[int, int], given: tuple[Tensor, ...], layout: torch.memory_format = OURS
+) -> Step:
     """One step of the same game on fixed tensors, without augmentation, averaging or data."""
-    generator, critic = build_networks(config, 3, size)
+    generator, critic = (laid_out(network, layout) for network in build_networks(config, 3, size))
     objective, settings = OBJECTIVES[config.objective.name], config.objective
     betas = (config.optimizer.beta1, config.optimizer.beta2)
     g_optimizer = torch.optim.Adam(generator.parameters(), lr=config.optimizer.generator_lr, betas=betas)
@@ -103,10 +112,10 @@ def bare_game(config: GanConfig, size: tuple[int, int], given: tuple[Tensor, ...
     return step
 
 
-def bare_segmenter(config: SegConfig, channels: int, size: tuple[int, int]) -> Step:
+def bare_segmenter(config: SegConfig, channels: int, size: tuple[int, int], layout: torch.memory_format = OURS) -> Step:
     """One step of the same segmenter on one fixed batch, without augmentation or data."""
     reseed_torch(0, "bench", "segmenter")
-    network = build_segmenter(config.network, channels).train()
+    network = laid_out(build_segmenter(config.network, channels).train(), layout)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.train.lr)
     images_NCHW = torch.randn(config.train.batch_size, channels, *size)
     masks_NHW = (torch.rand(config.train.batch_size, *size) < 0.02).to(torch.uint8)
@@ -126,7 +135,8 @@ class Measured:
     """Seconds of rounds of steps, all of one length, and what is known of them.
 
     Attributes:
-        ours, bare, product: of each round; ``product`` of as many matrix products as a round has steps.
+        ours, bare, plain, product: of each round; ``plain`` of the bare loop in torch's own layout of weights,
+            ``product`` of as many matrix products as a round has steps.
         data, inputs: seconds a step that reading real slices takes, and composing or drawing what a generator is given.
         gflop: of a round.
         length: steps of a round.
@@ -135,6 +145,7 @@ class Measured:
 
     ours: list[float]
     bare: list[float]
+    plain: list[float]
     product: list[float]
     data: list[float]
     gflop: float
@@ -145,6 +156,11 @@ class Measured:
     def overhead(self) -> Ratio:
         """Ours over bare."""
         return median_ratio(self.ours, self.bare)
+
+    @property
+    def layout(self) -> Ratio:
+        """Torch's own layout over ours, both bare."""
+        return median_ratio(self.plain, self.bare)
 
     @property
     def ceiling(self) -> Ratio:
@@ -158,12 +174,15 @@ class Measured:
         return median_ratio(self.data, self.ours)
 
 
-def watch(train: Callable[[Any], object], rival: Step, watched: Sequence[tuple[Any, str]], length: int = 1) -> Measured:
+def watch(
+    train: Callable[[Any], object], rival: Step, plain: Step, watched: Sequence[tuple[Any, str]], length: int = 1
+) -> Measured:
     """Runs a training with its rival, and a matrix product, between its steps.
 
     Args:
         train: takes a ``report`` and trains.
         rival: the bare step.
+        plain: the same in torch's own layout of weights.
         watched: methods that make data, as (class, name).
         length: steps after which the work repeats, as the lazy penalty has it.
     """
@@ -171,7 +190,7 @@ def watch(train: Callable[[Any], object], rival: Step, watched: Sequence[tuple[A
     with Counter() as counter:
         for index in range(length):
             rival(index)
-    turns = Turns([bare(rival), lambda _: multiply()])
+    turns = Turns([bare(rival), bare(plain), lambda _: multiply()])
     marks: list[float] = []
     with ExitStack() as stack:
         spent = [stack.enter_context(stopwatch(owner, name)) for owner, name in watched]
@@ -182,8 +201,8 @@ def watch(train: Callable[[Any], object], rival: Step, watched: Sequence[tuple[A
 
         train(report)
     data = [after - before for before, after in itertools.pairwise(marks)]
-    ours, rivals, products, data = (in_rounds(times[:-1], length) for times in (*turns.times, data))
-    return Measured(ours, rivals, products, data, counter.total / 1e9, length, turns.times[0][-1])
+    ours, rivals, plains, products, data = (in_rounds(times[:-1], length) for times in (*turns.times, data))
+    return Measured(ours, rivals, plains, products, data, counter.total / 1e9, length, turns.times[0][-1])
 
 
 def generator_config(model: str, steps: int) -> GanConfig:
@@ -212,14 +231,14 @@ def watch_generator(store: SliceStore, config: GanConfig, out: Path) -> Measured
     inputs = make_inputs(config, gather_content(store, rows, config))
     given = inputs.batch(generator_for(0, "bench"), config.train.batch_size)
     data = [(BatchSource, "batch"), (Compositions, "batch"), (Latents, "batch")]
-    rival = bare_game(config, store.size, given)
-    return watch(generator_training(store, config, out), rival, data, config.objective.penalty_every)
+    rival, plain = (bare_game(config, store.size, given, layout) for layout in (OURS, PLAIN))
+    return watch(generator_training(store, config, out), rival, plain, data, config.objective.penalty_every)
 
 
 def watch_segmenter(store: SliceStore, config: SegConfig, out: Path) -> Measured:
     """A segmenter's training beside its bare loop."""
-    rival = bare_segmenter(config, len(store.channels), store.size)
-    return watch(segmenter_training(store, config, out), rival, [(SegBatches, "batch")])
+    rival, plain = (bare_segmenter(config, len(store.channels), store.size, layout) for layout in (OURS, PLAIN))
+    return watch(segmenter_training(store, config, out), rival, plain, [(SegBatches, "batch")])
 
 
 def make_store(folder: Path, side: int = SIDE) -> SliceStore:
@@ -229,7 +248,7 @@ def make_store(folder: Path, side: int = SIDE) -> SliceStore:
 
 
 def rows_of(what: str, measured: Measured, saved_every: int) -> list[Figure]:
-    """The three figures of one training."""
+    """The four figures of one training."""
     steps = measured.length
     ours, rival = (median(times) / steps for times in (measured.ours, measured.bare))
     rate = PRODUCT_GFLOP * steps / median(measured.product)
@@ -244,6 +263,14 @@ def rows_of(what: str, measured: Measured, saved_every: int) -> list[Figure]:
             target=OVERHEAD,
             detail=f"{ours * 1e3:.0f} ms; {rival * 1e3:.0f} ms; a save and picture every {saved_every} steps add "
             f"{saving / saved_every / ours:.1%}",
+        ),
+        Figure(
+            name=f"{what}, a bare step in torch's own layout of weights",
+            against="bare loop, channels last",
+            ratio=measured.layout,
+            better="higher",
+            detail=f"{median(measured.plain) / steps * 1e3:.0f} ms; {rival * 1e3:.0f} ms",
+            slack=0.05,
         ),
         Figure(
             name=f"{what}, share of the machine's ceiling",
@@ -290,7 +317,8 @@ BENCH = Bench(
     text=f"""
 The loops of `labelgan train` and `labelgan segment train` themselves, timed from report to report (data, augmentation,
 averaged generator, figures, logs), against a bare loop of the same networks and the same losses on one fixed batch:
-no data, no augmentation, no average, no deterministic mode. Laptop preset, slices of {SIDE}×{SIDE} of phantoms, one
+no data, no augmentation, no average, no deterministic mode; its weights are laid out as ours, channels last, and
+once more in torch's own layout. Laptop preset, slices of {SIDE}×{SIDE} of phantoms, one
 thread. Steps take turns, ours, bare, and a matrix product, which is the ceiling; lazy penalties are summed over their
 round. *Waiting for data* is the share of our step in which reading, composing and augmenting make the next batch.
 Batches are made where they are used: nothing is read ahead.

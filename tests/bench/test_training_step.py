@@ -69,9 +69,17 @@ def test_steps_are_summed_over_rounds_and_the_last_stands_apart() -> None:
             Source().batch()
             report(step + 1, 6, "")
 
-    measured = watch(train, lambda index: torch.mm(torch.ones(8, 8), torch.ones(8, 8)), [(Source, "batch")], 2)
+    product = lambda index: torch.mm(torch.ones(8, 8), torch.ones(8, 8))  # noqa: E731
+    measured = watch(train, product, product, [(Source, "batch")], 2)
     # of the five steps after the first, the last is not in a round
-    assert len(measured.ours) == len(measured.bare) == len(measured.product) == len(measured.data) == 2
+    assert (
+        len(measured.ours)
+        == len(measured.bare)
+        == len(measured.plain)
+        == len(measured.product)
+        == len(measured.data)
+        == 2
+    )
     assert measured.gflop == pytest.approx(2 * 2 * 8**3 / 1e9)
     assert all(0 < data <= ours for data, ours in zip(measured.data, measured.ours, strict=True))
     assert measured.last > 0
@@ -79,11 +87,20 @@ def test_steps_are_summed_over_rounds_and_the_last_stands_apart() -> None:
 
 def test_the_rows_say_overhead_ceiling_and_waiting() -> None:
     measured = Measured(
-        ours=[4.4] * 6, bare=[4.0] * 6, product=[0.4] * 6, data=[0.11] * 6, gflop=8.59, length=4, last=2.2
+        ours=[4.4] * 6,
+        bare=[4.0] * 6,
+        plain=[5.0] * 6,
+        product=[0.4] * 6,
+        data=[0.11] * 6,
+        gflop=8.59,
+        length=4,
+        last=2.2,
     )
-    overhead, ceiling, waiting = rows_of("x", measured, 100)
+    overhead, layout, ceiling, waiting = rows_of("x", measured, 100)
     assert overhead.ratio == Ratio(pytest.approx(1.1), pytest.approx(1.1), pytest.approx(1.1), 6)  # type: ignore[arg-type]
     assert overhead.met is False
+    assert layout.ratio.value == pytest.approx(1.25)
+    assert "1250 ms; 1000 ms" in layout.detail
     assert ceiling.ratio.value == pytest.approx((8.59 / 4.4) / (4 * 2.147483648 / 0.4))
     assert waiting.ratio.value == pytest.approx(0.025)
     assert waiting.met is True

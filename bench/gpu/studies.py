@@ -29,8 +29,11 @@ from labelgan.study.scheduler import Event, run_jobs
 
 ROOT = Path("cache/studies")
 DATA = Path("../shared/data")
-SIZES = ["prepare.size=[128, 128]", "members=3", "samples=1000", "generator.train.steps=20000"]
-SIZES += ["generator.network.width=64", "generator.network.max_width=512", "generator.train.batch_size=64"]
+ARMS = '"classical", "classical+copypaste", "classical+synthetic", "classical+copypaste+synthetic"'
+SIZES = ["prepare.size=[128, 128]", "members=3", "samples=1000", f"arms=[{ARMS}]", "generator.train.steps=4000"]
+# The default, a refiner, is small: it wants more steps than at 64×64, and not the width of r3gan.
+SIZES += ["generator.network.width=48", "generator.network.critic_width=64", "generator.train.batch_size=32"]
+SIZES += ["generator.content.stock=4096"]
 SIZES += ["segmenter.network.width=32", "segmenter.network.norm=batch", "segmenter.network.prior=0.01"]
 SIZES += ["segmenter.train.steps=2000", "segmenter.train.batch_size=32", "segmenter.train.lr=1e-3"]
 SIZES += ["segmenter.train.schedule=cosine", "segmenter.train.lesion_share=0.5"]

@@ -21,12 +21,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
 
 from labelgan.api_audit import sample_judge
 from labelgan.config_seg import SegConfig
+from labelgan.config_study import StudyConfig
 from labelgan.data.case import LESION
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.layouts import read_cohort
@@ -113,10 +115,8 @@ class Trial:
             (folder / "done").touch()
         return Ensemble.load(folder, device="cpu")
 
-    def plan_settings(self, steps: int):
+    def plan_settings(self, steps: int) -> StudyConfig:
         """The settings of a study with one network an arm."""
-        from labelgan.config_study import StudyConfig
-
         changes = [f"train.steps={steps}", "train.members=1", "train.threads=1", "train.device=cpu"]
         return StudyConfig(segmenter=self.config.with_settings(changes))
 
@@ -145,7 +145,7 @@ class Trial:
         return folder
 
 
-def play(trial: Trial, generator: Path, steps: int, judges: Sequence[str]) -> dict[str, object]:
+def play(trial: Trial, generator: Path, steps: int, judges: Sequence[str]) -> dict[str, Any]:
     """Trains and scores every arm of a draw."""
     useful = trial.usefulness(steps)
     count = len(useful)
@@ -158,7 +158,7 @@ def play(trial: Trial, generator: Path, steps: int, judges: Sequence[str]) -> di
             [not reason for reason in sample_judge(generator, trial.store.path)(*_arrays(trial.extra))]
         ),
     }
-    found: dict[str, object] = {"usefulness": np.quantile(useful, [0, 0.25, 0.5, 0.75, 1]).tolist()}
+    found: dict[str, Any] = {"usefulness": np.quantile(useful, [0, 0.25, 0.5, 0.75, 1]).tolist()}
     for arm in ARMS:
         rows = kept[arm]()
         name = arm.replace(" ", "-")
@@ -188,7 +188,7 @@ def main() -> int:
     store_job = next(job for job in plan.jobs.values() if job.kind == "prepare")
     store = SliceStore.open(ledger.folder(store_job) / STORE)
     development, _ = split_patients(cohort.patients)
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, Any]] = {}
     for fold in (fold for fold in plan.folds if len(fold.train) == given.size):
         key = fold.name, given.row
         out = given.out / fold.name
@@ -198,7 +198,7 @@ def main() -> int:
         judges = [patient for patient in development if patient not in fold.train]
         found[fold.name] = play(trial, ledger.folder(plan.training[key]) / RUN, given.steps, judges)
         write_json_atomic(given.out / RESULT, found)
-        print(fold.name, json.dumps({arm: round(found[fold.name][arm]["dsc"], 3) for arm in ARMS}), flush=True)  # type: ignore[index]
+        print(fold.name, json.dumps({arm: round(found[fold.name][arm]["dsc"], 3) for arm in ARMS}), flush=True)
     return 0
 
 

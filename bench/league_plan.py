@@ -51,6 +51,7 @@ class Row:
         from_phantom: it is tuned from the generator in the package, whose settings then hold, and ``model`` and
             ``preset`` name them.
         most_steps: after which it stops, though there be time left; None: it takes all the time.
+        filtered: what `sample --audited` leaves out is left out of its samples.
         real_anatomy: its samples hold parts of real slices, so that those of a real cohort are never pictured.
     """
 
@@ -61,6 +62,7 @@ class Row:
     from_phantom: bool = False
     most_steps: int | None = None
     real_anatomy: bool = False
+    filtered: bool = False
 
     def config(self) -> dict[str, Any]:
         """Every setting of its training, in plain values."""
@@ -91,6 +93,9 @@ ROWS: dict[str, Row] = {
         "as refiner; anatomies of phantoms alone, so that no patient's head is shown",
         settings=("content.phantoms=1.0",),
         real_anatomy=True,
+    ),
+    "refiner-audited": Row(
+        "refiner", "as refiner; copies and misfits left out of its samples", real_anatomy=True, filtered=True
     ),
     "ddpm": Row(
         "ddpm", "nothing: MONAI's network at 16–64 channels, sized for one core; Adam 1e-3, flips, 50 DDIM steps", None
@@ -215,7 +220,9 @@ class _Planner:
         params |= {"parent": sha256_file(RunFolder(api.phantom_generator()).generator) if row.from_phantom else None}
         made = self.made.training[key] = self._job(TRAIN, label, params, {"store": self.store}, RUNNER)
         params = {"model": row.model, "num": self.config.samples, "seed": seed}
-        samples = self.made.samples[key] = self._job(SAMPLE, label, params, {"generator": made}, RUNNER)
+        inputs = {"generator": made} | ({"store": self.store} if row.filtered else {})
+        params |= {"filtered": True} if row.filtered else {}
+        samples = self.made.samples[key] = self._job(SAMPLE, label, params, inputs, RUNNER)
         audit = self.config.audit.model_dump(mode="json")
         # Nothing is chosen by an audit, so that everybody who was not trained on may serve as its yardstick.
         held_out = [patient for patient in self.cohort.patients if patient not in fold.train]

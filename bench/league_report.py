@@ -171,6 +171,7 @@ def commands(config: dict[str, Any], entries: Sequence[dict[str, Any]]) -> list[
             count = f" --steps {steps[name]:.0f}" if steps.get(name) else ""
             command = f"labelgan train STORE --out RUN --model {row.model}{preset}{start}{count} --threads 1"
         command += "".join(f" --set {setting}" for setting in row.settings)
+        command += "; labelgan sample RUN --audited STORE" if row.filtered else ""
         lines.append(f"| {name} | `{command}` | {row.about} |")
     return ["| generator | alone | tuned |", "|---|---|---|", *lines, ""]
 

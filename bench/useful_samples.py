@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgan.api_audit import sample_judge
 from labelgan.config_seg import SegConfig
 from labelgan.config_study import StudyConfig
 from labelgan.data.case import LESION
@@ -44,6 +43,7 @@ from labelgan.seg.train import train_segmenter
 from labelgan.study.arms import arm_settings
 from labelgan.study.cohort import know_cohort
 from labelgan.study.jobs import COHORT, RUN, STORE
+from labelgan.study.judge import sample_judge
 from labelgan.study.ledger import Ledger
 from labelgan.study.places import Places
 from league_plan import LeagueConfig, plan_league, split_patients

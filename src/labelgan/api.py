@@ -219,7 +219,7 @@ def sample(
         device: where to sample.
         force: sample a collapsed generator all the same.
         audited: slice store with the generator's training patients: copies of them, masks that do not fit and other
-            offending slices are left out, and counted in the manifest; see `api_audit.sample_judge`.
+            offending slices are left out, and counted in the manifest; see `study.judge.sample_judge`.
         report: called after every sample.
     """
     from labelgan.gan.compose import Wish
@@ -229,7 +229,7 @@ def sample(
         run = phantom_generator()
     judge = None
     if audited is not None:
-        from labelgan.api_audit import sample_judge
+        from labelgan.study.judge import sample_judge
 
         judge = sample_judge(run, audited)
     return sample_cohort(

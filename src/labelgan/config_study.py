@@ -53,6 +53,10 @@ class StudyConfig(Config):
     audited: bool = Field(
         default=True, description="audit each fold's synthetic slices against its training and held-out patients"
     )
+    filtered: bool = Field(
+        default=False,
+        description="leave out copies of a fold's training patients and masks that do not fit, as `sample --audited`",
+    )
     seed: int = Field(default=0, ge=0, description="of folds, generators, samples and segmenters")
     prepare: PrepareConfig = PrepareConfig()
     generator: GanConfig = GanConfig()

@@ -75,6 +75,25 @@ def test_a_job_that_is_run_twice_gives_the_same(study, tiny_study, kind):
     assert run(context(study, job)) == done
 
 
+def test_filtered_samples_are_judged_by_the_fold_alone(study, tiny_study, monkeypatch):
+    fold, job = next(iter(tiny_study.plan.samples.items()))
+    given = context(study, job)
+    store = Ledger(study).folder(tiny_study.plan.generators[fold].inputs["store"])
+    asked = []
+
+    def sample_judge(generator: Path, train: Path):
+        asked.append((generator, train))
+        return lambda images, masks: ["copy" if number % 2 else "" for number in range(len(images))]
+
+    monkeypatch.setattr("labelgan.study.judge.sample_judge", sample_judge)
+    params = {**given.params, "filtered": True}
+    inputs = {**given.inputs, "store": store}
+    result = run(Given(SAMPLE, params, inputs, dict(given.results), given.folder))
+    assert asked == [(given.inputs["generator"] / "run", store / "store")]
+    assert result["samples"] == given.params["num"]
+    assert result["left_out"] == {"copy": given.params["num"] - 1}
+
+
 def test_checkpoints_of_finished_trainings_are_gone(tiny_study):
     assert not list(tiny_study.folder.rglob("checkpoints"))
     assert len(list(tiny_study.folder.rglob("generator.safetensors"))) == 2

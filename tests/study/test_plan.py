@@ -172,3 +172,14 @@ def test_a_training_on_several_devices_is_refused_and_one_device_is_no_part_of_a
     settings = [job.params["config"]["train"] for job in plan.jobs if job.kind in (GENERATOR, MEMBER)]
     assert settings
     assert not any("devices" in train for train in settings)
+
+
+def test_filtered_samples_know_the_store_and_are_other_samples():
+    plain, filtered = (
+        plan_study(tiny_study_config(*SMALL, f"filtered={value}"), cohort_of(patients(3)))
+        for value in ("false", "true")
+    )
+    assert all("store" not in job.inputs and "filtered" not in job.params for job in plain.samples.values())
+    assert all(job.inputs["store"].kind == PREPARE and job.params["filtered"] for job in filtered.samples.values())
+    assert {job.key for job in plain.generators.values()} == {job.key for job in filtered.generators.values()}
+    assert not {job.key for job in plain.samples.values()} & {job.key for job in filtered.samples.values()}

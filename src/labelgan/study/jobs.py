@@ -104,21 +104,29 @@ def sample(context: Context, places: Places) -> dict[str, Any]:
     """Draws a fold's synthetic slices. A collapsed generator is sampled too: the study tells what came of it."""
     from labelgan.gan.sample import sample_cohort
 
-    out = context.folder / COHORT
+    run, out = context.inputs["generator"] / RUN, context.folder / COHORT
+    judge = None
+    if context.params.get("filtered"):
+        from labelgan.study.judge import sample_judge
+
+        judge = sample_judge(run, context.inputs["store"] / STORE)
     shutil.rmtree(out, ignore_errors=True)
     with Progress("sample", "slice") as progress:
         sample_cohort(
-            context.inputs["generator"] / RUN,
+            run,
             out,
             context.params["num"],
             format="npz",
             seed=context.params["seed"],
             device=places.device,
             force=True,
+            judge=judge,
             report=progress,
         )
-    lesions = [entry["lesion_voxels"] for entry in read_json(out / "manifest.json")["samples"]]
+    manifest = read_json(out / "manifest.json")
+    lesions = [entry["lesion_voxels"] for entry in manifest["samples"]]
     return {
+        **({} if judge is None else {"left_out": manifest["audited"]["dropped"]}),
         "samples": len(lesions),
         "with_lesion": float(np.mean(np.array(lesions) > 0)),
         "collapsed": bool(context.results["generator"]["collapsed"]),

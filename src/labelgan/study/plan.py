@@ -205,8 +205,12 @@ class _Planner:
         settings["train"] = {**_anywhere(settings["train"]), "seed": self._seed(fold)}
         params = {"train": list(train), "config": settings, "start_from": self.start_from}
         generator = self.made.add(Job(GENERATOR, label, params, {"store": self.store}, gpus=self.gpus))
-        drawn = {"num": self.config.samples, "seed": self._seed(fold)}
-        return generator, self.made.add(Job(SAMPLE, label, drawn, {"generator": generator}, gpus=self.gpus))
+        drawn: dict[str, Any] = {"num": self.config.samples, "seed": self._seed(fold)}
+        inputs = {"generator": generator}
+        if self.config.filtered:
+            drawn["filtered"] = True
+            inputs["store"] = self.store
+        return generator, self.made.add(Job(SAMPLE, label, drawn, inputs, gpus=self.gpus))
 
     def _audit(self, fold: Fold, samples: Job) -> None:
         """Audits a fold's slices. Nothing is trained on what it finds, so that held-out patients may take part."""

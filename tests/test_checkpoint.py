@@ -24,6 +24,7 @@ from labelgan.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
+from labelgan.device import channels_last
 from labelgan.errors import CheckpointError
 from labelgan.files import sha256_file, write_json_atomic
 
@@ -346,7 +347,7 @@ def test_a_part_that_is_not_there_is_named(tmp_path):
 
 def test_an_optimisers_state_comes_back_in_the_layout_of_its_weights():
     """An update over two layouts is slower, and on a GPU takes another way through the arithmetic."""
-    layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    layer = channels_last(nn.Conv2d(3, 4, 3))
     optimizer = torch.optim.Adam(layer.parameters())
     layer(torch.ones(1, 3, 5, 5)).sum().backward()
     optimizer.step()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from labelgan.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+    Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def choose_device(name: str) -> torch.device:
@@ -25,7 +27,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def channels_last(network: torch.nn.Module) -> torch.nn.Module:
+def channels_last(network: Network) -> Network:
     """Lays a network's convolution weights out with the channels last, and so what they give: faster, on CPUs too.
 
     Checkpoints do not know of it: what is saved is laid out as ever.

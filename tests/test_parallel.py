@@ -16,6 +16,7 @@ from toy_team import GAMES, SEGMENTERS, Values, everything
 Found = dict[str, Values]
 CPU = torch.device("cpu")
 TOLERANCE = 1e-4  # of a tensor's largest value
+ROUNDING = 2e-6  # Adam magnifies the rounding of a gradient that is nearly 0; its steps here are 250 times as long
 
 
 # A team of one
@@ -77,7 +78,7 @@ def test_two_processes_are_as_one(one, two, what):
             continue  # the norm takes such a bias away again: its gradient is rounding alone, which Adam magnifies
         found, expected = two[what][name].double(), value.double()
         scale = float(expected.abs().max())
-        assert float((found - expected).abs().max()) <= TOLERANCE * scale + 1e-7, name
+        assert float((found - expected).abs().max()) <= TOLERANCE * scale + ROUNDING, name
     if what in (*GAMES, *SEGMENTERS):
         assert len(one[what]) > 10
 

@@ -10,6 +10,7 @@ from labelgan.config_gan import ContentConfig
 from labelgan.errors import CheckpointError, ConfigError, DataError
 from labelgan.files import sha256_file
 from labelgan.gan.content import Content
+from tiny import tiny_content
 
 
 def gather(store, **settings) -> Content:
@@ -77,6 +78,14 @@ def test_a_site_without_patients_or_lesions_is_refused(phantom_store):
     healthy = replace(content.patients, lesions_NHW=np.zeros_like(content.patients.lesions_NHW))
     with pytest.raises(ConfigError, match="none of the slices from this site has a lesion"):
         replace(content, patients=healthy).of_site("Gamma")
+
+
+def test_a_content_without_sites_survives_the_disk_too(tmp_path):
+    content = tiny_content()
+    content.save(tmp_path / "content.safetensors")
+    back = Content.load(tmp_path / "content.safetensors", ("FLAIR", "T1"), (32, 32))
+    assert back.sites == ()
+    assert (back.site_of_N == -1).all()
 
 
 def test_what_was_saved_before_sites_were_knows_none(phantom_store, tmp_path):

@@ -113,15 +113,18 @@ class Content:
     def save(self, path: Path) -> None:
         """Writes the patients' part; the phantoms are named by the hash of the package's file."""
         patients = self.patients
+        sites = {}
+        if self.sites:
+            names = torch.tensor(list(json.dumps(self.sites).encode()), dtype=torch.uint8)
+            sites = {"sites": torch.from_numpy(self.site_of_N), "site_names": names}
         save_tensors(
             path,
             {
+                **sites,
                 "images": torch.from_numpy(patients.images_NCHW.astype(np.float16)),
                 "lesions": torch.from_numpy(patients.lesions_NHW),
                 "brains": torch.from_numpy(patients.brains_NHW),
                 "heights": torch.from_numpy(patients.heights_N),
-                "sites": torch.from_numpy(self.site_of_N),
-                "site_names": torch.tensor(list(json.dumps(self.sites).encode()), dtype=torch.uint8),
                 "phantoms": torch.tensor(list(bytes.fromhex(sha256_file(ASSET))), dtype=torch.uint8),
             },
         )
@@ -152,7 +155,7 @@ class Content:
 
 
 def _sites(path: Path, tensors: dict[str, torch.Tensor], count: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names, and each slice's; nothing is known of them in what was saved before there were any."""
+    """Names, and each slice's; none where the cohort has no sites, or was saved before they were kept."""
     if "sites" not in tensors:
         return (), np.full(count, -1, np.int16)
     site_of_N, written = tensors["sites"], tensors.get("site_names", torch.empty(0))

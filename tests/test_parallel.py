@@ -16,7 +16,7 @@ from toy_team import GAMES, SEGMENTERS, Values, everything
 Found = dict[str, Values]
 CPU = torch.device("cpu")
 TOLERANCE = 1e-4  # of a tensor's largest value
-ROUNDING = 2e-6  # Adam magnifies the rounding of a gradient that is nearly 0; its steps here are 250 times as long
+ROUNDING = 2e-6  # Adam magnifies the rounding of a gradient that is nearly 0; weights go 250 times as far here
 
 
 # A team of one

@@ -62,9 +62,8 @@ def match_brightness(
     for channel, plane in enumerate(image_CHW):
         source, target = np.quantile(plane[healthy_HW], STEPS), np.quantile(like_CM[channel], STEPS)
         values = plane[brain_HW]
-        beyond = values - np.clip(
-            values, source[0], source[-1]
-        )  # kept, so that lesions stay as bright against the rest
+        # what lies beyond is kept, so that lesions stay as bright against the rest
+        beyond = values - np.clip(values, source[0], source[-1])
         # quantiles of a flat slice are equal; interpolation wants them rising
         rising = source + 1e-6 * np.arange(len(source))
         matched[channel][brain_HW] = np.interp(values, rising, target) + beyond

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from audit_speed import build
 from labelgan.audit.run import run_audit
-from labelgan.config_audit import AuditConfig
+from labelgan.config.audit import AuditConfig
 from labelgan.data.store import SliceStore
 from measure import Bench, Figure, main, single
 

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from labelgan.files import read_json
-from labelgan.provenance import provenance
+from labelgan.core.files import read_json
+from labelgan.core.provenance import provenance
 from measure import BASELINE, DOCUMENT, ROOT, Figure, as_value, read_baseline, target_text
 from sections import write_section
 

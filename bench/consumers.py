@@ -23,10 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from labelgan import api, api_export
-from labelgan.data.export import FORMATS
-from labelgan.errors import LabelganError
-from labelgan.files import read_json
+from labelgan import api_export
+from labelgan import api
+from labelgan.data.export.write import FORMATS
+from labelgan.core.errors import LabelganError
+from labelgan.core.files import read_json
 
 DATASET = "Dataset501_LabelGAN"
 NNUNET = ("nnunetv2==2.8.1", "torch==2.13.0")
@@ -147,7 +148,7 @@ def ask_torchio(work: Path, export: Path) -> str:
     """TorchIO subjects, through a transform of its own."""
     from torchio.transforms.preprocessing.spatial.to_canonical import ToCanonical
 
-    from labelgan.subjects import torchio_subjects
+    from labelgan.integrations.torchio import torchio_subjects
 
     subjects: Any = torchio_subjects(export)
     lesions = sum(int((ToCanonical()(subject)["label"].data == 1).sum() > 0) for subject in subjects)

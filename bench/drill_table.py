@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelgan.provenance import provenance
+from labelgan.core.provenance import provenance
 from sections import write_section
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,14 +25,14 @@ DOCUMENT = ROOT / "docs" / "results" / "reliability.md"
 
 # Drills that stood before the others, in the tests of what they are about: Ctrl-C and SIGTERM.
 INTERRUPTS = (
-    "tests/test_interrupts.py",
+    "tests/core/test_interrupts.py",
     "tests/gan/test_train.py::test_ctrl_c_saves_and_says_how_to_go_on",
     "tests/gan/test_train.py::test_an_interrupted_run_goes_on_to_the_same_bytes",
     "tests/gan/test_train.py::test_two_processes_are_interrupted_as_one_and_come_to_the_same",
     "tests/seg/test_train.py::test_an_interrupted_training_goes_on_to_the_same_bytes",
-    "tests/test_cli_segment.py::test_an_interrupted_training_says_how_to_go_on_and_does",
-    "tests/study/test_engines_local.py::test_a_study_that_is_stopped_leaves_nothing_running_and_is_resumed",
-    "tests/study/test_worker.py::test_told_to_stop_a_training_saves_its_state_and_goes_on_later",
+    "tests/cli/test_segment.py::test_an_interrupted_training_says_how_to_go_on_and_does",
+    "tests/study/engine/test_local.py::test_a_study_that_is_stopped_leaves_nothing_running_and_is_resumed",
+    "tests/study/engine/test_worker.py::test_told_to_stop_a_training_saves_its_state_and_goes_on_later",
 )
 NAMES = {
     "kill -9": "`kill -9` at a random moment, then resumed",

@@ -26,8 +26,8 @@ from typing import Any
 
 from fuzz_files import mutated
 from fuzz_readers import FORMATS, ROOT, Target, targets
-from labelgan.errors import LabelganError
-from labelgan.rng import generator_for
+from labelgan.core.errors import LabelganError
+from labelgan.core.rng import generator_for
 
 PAGE = ROOT / "docs" / "results" / "reliability.md"
 SECONDS, MEMORY_BYTES = 5.0, 2**30

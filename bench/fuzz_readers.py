@@ -42,8 +42,8 @@ def _nifti(folder: Path) -> list[Target]:
     import nibabel as nib
 
     from labelgan.data.case import ImageRef
-    from labelgan.data.reading import read_header, read_mask, read_volume, voxel_hash
-    from labelgan.rng import generator_for
+    from labelgan.data.reading.read import read_header, read_mask, read_volume, voxel_hash
+    from labelgan.core.rng import generator_for
 
     ref, random = ImageRef(folder / "scan.nii.gz"), generator_for(0, "sound")
     readers = (lambda: voxel_hash(read_volume(ref)), lambda: read_header(ref), lambda: read_mask(ref))
@@ -71,16 +71,16 @@ def _sound(folder: Path, name: str) -> Path:
 def _json(folder: Path) -> list[Target]:
     from trees import nnunet_cohort
 
-    from labelgan.checkpoint import load_latest
+    from labelgan.training.checkpoint import load_latest
     from labelgan.data.curation import read_curation
-    from labelgan.data.layouts import read_cohort
+    from labelgan.data.layouts.detect import read_cohort
     from labelgan.data.store import SliceStore
     from labelgan.data.synthetic_slices import seen_by_generator
     from labelgan.gan.sample import Generator
     from labelgan.report.study_files import read_study
     from labelgan.seg.predict import Ensemble
     from labelgan.seg.synthetic import read_synthetic
-    from labelgan.study.ledger import JobFolder
+    from labelgan.study.engine.ledger import JobFolder
     from studies import write_study
 
     run, segmenter, samples = (_sound(folder, name) for name in ("run", "segmenter", "samples"))
@@ -118,11 +118,11 @@ def _json(folder: Path) -> list[Target]:
 
 
 def _toml(folder: Path) -> list[Target]:
-    from labelgan.config import PrepareConfig
-    from labelgan.config_audit import AuditConfig
-    from labelgan.config_gan import GanConfig
-    from labelgan.config_seg import SegConfig
-    from labelgan.config_study import StudyConfig
+    from labelgan.config.base import PrepareConfig
+    from labelgan.config.audit import AuditConfig
+    from labelgan.config.gan import GanConfig
+    from labelgan.config.seg import SegConfig
+    from labelgan.config.study import StudyConfig
 
     path = folder / "config.toml"
     configs = (PrepareConfig.build({}), AuditConfig(), GanConfig(), SegConfig(), StudyConfig())
@@ -132,9 +132,9 @@ def _toml(folder: Path) -> list[Target]:
 def _safetensors(folder: Path) -> list[Target]:
     import torch
 
-    from labelgan.audit.encoder import AuditEncoder, load_encoder
-    from labelgan.checkpoint import save_tensors
-    from labelgan.gan.content import Content
+    from labelgan.audit.fidelity.encoder import AuditEncoder, load_encoder
+    from labelgan.training.checkpoint import save_tensors
+    from labelgan.gan.inputs.content import Content
     from labelgan.gan.sample import Generator
     from labelgan.seg.predict import Ensemble
     from tiny import tiny_content

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from labelgan.cli import run_command
+from labelgan.cli.app import run_command
 from labelgan.seg.predict import Ensemble
 
 SIZES = ("200x200", "201x187")

@@ -25,10 +25,10 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from labelgan.config_gan import GanConfig
-from labelgan.config_seg import SegConfig
-from labelgan.gan.grid import plan_grid, stage_widths
-from labelgan.gan.networks import parameter_count
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
+from labelgan.gan.networks.grid import plan_grid, stage_widths
+from labelgan.gan.networks.families import parameter_count
 from labelgan.gan.trainer import build_networks
 from labelgan.seg.networks import build_segmenter
 from measure import ROOT, Bench, Figure, Turns, in_rounds, main, median_ratio

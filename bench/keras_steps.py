@@ -24,7 +24,7 @@ SLOPE = 0.2
 
 
 def refiner(task: dict[str, Any]) -> tuple[Any, Any]:
-    """`labelgan.gan.networks_refiner`, channels last: generator of slices, noise and z, and critic."""
+    """`labelgan.gan.networks.refiner`, channels last: generator of slices, noise and z, and critic."""
     from keras import Input, Model, layers, ops  # pyright: ignore[reportMissingImports]
 
     side, channels, width = task["side"], task["channels"], task["width"]
@@ -58,7 +58,7 @@ def refiner(task: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def dcgan(task: dict[str, Any]) -> tuple[Any, Any]:
-    """`labelgan.gan.networks_classic`, the generator with batch norm and the critic without, channels last."""
+    """`labelgan.gan.networks.classic`, the generator with batch norm and the critic without, channels last."""
     from keras import Input, Model, layers  # pyright: ignore[reportMissingImports]
 
     side, channels, widths = task["side"], task["channels"], task["widths"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from labelgan.config_gan import GanConfig
+    from labelgan.config.gan import GanConfig
     from labelgan.data.store import SliceStore
     from labelgan.gan.train import Report, TrainingResult
 
@@ -100,7 +100,7 @@ def train_for(
     Raises:
         KeyboardInterrupt: somebody else interrupted it.
     """
-    from labelgan.device import choose_device
+    from labelgan.training.device import choose_device
     from labelgan.gan.train import train_generator
 
     shutil.rmtree(out, ignore_errors=True)

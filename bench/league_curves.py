@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelgan.files import write_bytes_atomic
+from labelgan.core.files import write_bytes_atomic
 from league_plan import REFERENCES, WITH_SAMPLES, arm_of
 
 METRICS = {"dsc": "DSC", "lesion_f1": "lesion F1"}

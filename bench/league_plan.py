@@ -17,17 +17,17 @@ from pydantic import Field
 
 from ddpm import DdpmConfig
 from labelgan import api
-from labelgan.config import Config, PrepareConfig
-from labelgan.config_audit import AuditConfig
-from labelgan.config_seg import SegConfig
-from labelgan.config_study import StudyConfig
-from labelgan.errors import ConfigError
-from labelgan.files import sha256_file
+from labelgan.config.base import Config, PrepareConfig
+from labelgan.config.audit import AuditConfig
+from labelgan.config.seg import SegConfig
+from labelgan.config.study import StudyConfig
+from labelgan.core.errors import ConfigError
+from labelgan.core.files import sha256_file
 from labelgan.gan.run_folder import RunFolder
 from labelgan.study.arms import arm_settings
 from labelgan.study.cohort import KnownCohort
 from labelgan.study.folds import Fold
-from labelgan.study.ledger import Job
+from labelgan.study.engine.ledger import Job
 from labelgan.study.plan import AUDIT, MEMBER, PREDICT, PREPARE, REPEAT_SEEDS, SCORE
 
 TRAIN, SAMPLE = "train by the clock", "sample"

@@ -10,8 +10,8 @@ import numpy as np
 
 from labelgan.data.case import is_safe_id
 from labelgan.data.pictures import mosaic, save_png
-from labelgan.data.preprocess import to_unit
-from labelgan.errors import DataError
+from labelgan.data.prepare.case import to_unit
+from labelgan.core.errors import DataError
 from league_curves import curve_lines
 from league_plan import BASELINES, REFERENCES, ROWS, WITH_SAMPLES, arm_of
 from league_results import METRICS
@@ -29,7 +29,7 @@ tested on. Written by `bench/league.py --report`; the last section by hand.
 - Arms differ in nothing else: the same seeds, first weights, steps and batches of the segmenter. `+synthetic` gives a
   share of every batch to synthetic slices; `+copypaste` pastes lesions of one training patient into another's slices.
 - Intervals are of 95 %, paired by patient, over patients and draws of training patients
-  (`labelgan.study.statistics`); **helps** and **harms** are the study's verdicts, which want a corrected test to agree.
+  (`labelgan.study.verdict.statistics`); **helps** and **harms** are the study's verdicts, which want a corrected test to agree.
 - The multiplier is how many patients `classical` would need for the same DSC, over how many there were.
 - Label agreement is 1 where masks fit their images as training slices' do, 0 where they are other slices'. Kernel
   distance and coverage are of images with masks, by an encoder fitted on the training slices, against these. Copies

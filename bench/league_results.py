@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from labelgan.data.layouts_common import manifest_of
-from labelgan.files import read_json
-from labelgan.provenance import provenance
+from labelgan.data.layouts.common import manifest_of
+from labelgan.core.files import read_json
+from labelgan.core.provenance import provenance
 from labelgan.study.cohort import KnownCohort
 from labelgan.study.jobs import AUDIT_FOLDER, COHORT
-from labelgan.study.ledger import Job, Ledger
-from labelgan.study.verdict import make_verdict
+from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.verdict.verdict import make_verdict
 from league_plan import REFERENCES, ROWS, LeagueConfig, LeaguePlan, split_patients
 
 METRICS = ("dsc", "lesion_recall", "lesion_f1")

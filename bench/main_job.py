@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from labelgan import api
-from labelgan.config_gan import MODELS
-from labelgan.data.export import EXPORTERS
-from labelgan.files import read_json, write_json_atomic
-from labelgan.progress import Progress
+from labelgan.config.gan import MODELS
+from labelgan.data.export.write import EXPORTERS
+from labelgan.core.files import read_json, write_json_atomic
+from labelgan.core.progress import Progress
 
 SIZE, FIELD_MM = 64, {"Dataset501_LGG": 256.0}  # the glioma cohort's voxel size is a placeholder
 SAMPLES = 32

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from labelgan import api
 from labelgan.data.store import SliceStore
-from labelgan.files import read_json, write_json_atomic
-from labelgan.progress import Progress
+from labelgan.core.files import read_json, write_json_atomic
+from labelgan.core.progress import Progress
 
 PATIENTS, SEED = 48, 1000  # far from the demo's own phantoms, which have seed 0
 SIZE, SPACING_MM = 64, 3.2

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from labelgan.files import write_json_atomic
+from labelgan.core.files import write_json_atomic
 from sections import write_section
 
 ROOT = Path(__file__).parents[1]

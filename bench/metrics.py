@@ -18,9 +18,9 @@ import SimpleITK
 from scipy.spatial import KDTree
 
 from labelgan.data.case import Volume
-from labelgan.data.itk import to_itk
-from labelgan.metrics import METRICS, Scores, score_masks
-from labelgan.rng import generator_for
+from labelgan.data.prepare.itk import to_itk
+from labelgan.scoring.metrics import METRICS, Scores, score_masks
+from labelgan.core.rng import generator_for
 from measure import Bench, Figure, main, median_ratio, take_turns
 
 TARGET = 20.0

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.nifti1 import Nifti1Extension
 
-from labelgan.data.phantom import write_phantom_cohort
+from labelgan.data.phantom.cohort import write_phantom_cohort
 
 STEM = "Qxv"  # begins every planted name; no word, number or base64 of chance begins so and ends as they do
 HEADER, ABOVE, WORK, ROOT, INSIDE = "header", "above", "work", "root", "inside"

@@ -25,8 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelgan.cli import run_command
-from labelgan.data.export import FORMATS
+from labelgan.cli.app import run_command
+from labelgan.data.export.write import FORMATS
 from labelgan.gan.sample import EXPORTERS
 from labelgan.study.places import PLACES
 from privacy_plants import ABOVE, FOLDER_WORK, HEADER, PLANTS, ROOT, WORK, Plant, planted_bids, planted_wmh, spoil

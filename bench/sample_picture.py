@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.data.pictures import mosaic, save_png
-from labelgan.data.preprocess import to_unit
-from labelgan.gan.compose import Wish
+from labelgan.data.prepare.case import to_unit
+from labelgan.gan.inputs.compose import Wish
 from labelgan.gan.sample import Generator
 
 

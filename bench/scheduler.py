@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.config_engine import EngineConfig
-from labelgan.study.engines import Ended, EngineBase
-from labelgan.study.engines_local import LocalEngine
-from labelgan.study.ledger import Job, JobFolder, Ledger
-from labelgan.study.scheduler import Event, run_jobs
-from labelgan.study.worker import Context
+from labelgan.study.engine.engines import Ended, EngineBase
+from labelgan.study.engine.local import LocalEngine
+from labelgan.study.engine.ledger import Job, JobFolder, Ledger
+from labelgan.study.engine.scheduler import Event, run_jobs
+from labelgan.study.engine.worker import Context
 
 TARGET_MS = 50.0
 ARMS = 5

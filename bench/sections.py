@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from labelgan.files import write_text_atomic
+from labelgan.core.files import write_text_atomic
 
 TITLES = {
     "reliability.md": "# Reliability\n\nWhat was broken, and what came of it. Each command writes its section.\n",

@@ -15,10 +15,10 @@ import numpy as np
 from scipy.stats import wasserstein_distance
 
 from labelgan.data.store import SliceStore
-from labelgan.gan.compose import Composer, Wish
-from labelgan.gan.content import Content
+from labelgan.gan.inputs.compose import Composer, Wish
+from labelgan.gan.inputs.content import Content
 from labelgan.gan.sample import Generator
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 
 
 def real_values(store: SliceStore, site: str) -> list[np.ndarray]:

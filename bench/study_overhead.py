@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 
 from labelgan.config_engine import EngineConfig
-from labelgan.study.engines import InlineEngine
-from labelgan.study.engines_local import LocalEngine
-from labelgan.study.ledger import Job, Ledger
-from labelgan.study.scheduler import Event, run_jobs
-from labelgan.study.worker import Context
+from labelgan.study.engine.engines import InlineEngine
+from labelgan.study.engine.local import LocalEngine
+from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.engine.scheduler import Event, run_jobs
+from labelgan.study.engine.worker import Context
 from measure import Bench, Figure, Ratio, main, median_interval, median_ratio, take_turns
 from scheduler import TARGET_MS, compute
 

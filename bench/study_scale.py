@@ -26,16 +26,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from labelgan import api
-from labelgan.config_gan import GanConfig
-from labelgan.config_seg import SegConfig
-from labelgan.config_study import StudyConfig
-from labelgan.gan.inputs import make_inputs
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
+from labelgan.config.study import StudyConfig
+from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.networks import build_segmenter
 from labelgan.study import cost_probe
 from labelgan.study.cohort import KnownCase, KnownCohort, know_cohort
-from labelgan.study.cost import Estimate, estimate, in_words, sizes_of
+from labelgan.study.cost.estimate import Estimate, estimate, in_words, sizes_of
 from labelgan.study.cost_rates import Rate
 from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, Plan, plan_study
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from labelgan.files import read_json
-from labelgan.metrics import METRICS
+from labelgan.core.files import read_json
+from labelgan.scoring.metrics import METRICS
 
 DIGITS = {"hd95_mm": 1, "avd_percent": 0}
 

@@ -25,7 +25,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from labelgan.files import write_text_atomic
+from labelgan.core.files import write_text_atomic
 
 ROOT = Path(__file__).parents[1]
 PAGE, LOCK = ROOT / "docs" / "results" / "licences.md", ROOT / "requirements.lock"

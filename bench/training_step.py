@@ -23,15 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from labelgan import api
-from labelgan.config_gan import GanConfig
-from labelgan.config_seg import SegConfig
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
 from labelgan.data.store import SliceStore
-from labelgan.gan.batches import BatchSource, training_rows
-from labelgan.gan.inputs import Compositions, Latents, gather_content, make_inputs
+from labelgan.gan.inputs.batches import BatchSource, training_rows
+from labelgan.gan.inputs.inputs import Compositions, Latents, gather_content, make_inputs
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
 from labelgan.gan.train import train_generator
 from labelgan.gan.trainer import build_networks
-from labelgan.rng import generator_for, reseed_torch
+from labelgan.core.rng import generator_for, reseed_torch
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.networks import build_segmenter

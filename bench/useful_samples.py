@@ -26,15 +26,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgan.config_seg import SegConfig
-from labelgan.config_study import StudyConfig
+from labelgan.config.seg import SegConfig
+from labelgan.config.study import StudyConfig
 from labelgan.data.case import LESION
 from labelgan.data.curation import Curation, write_curation
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
-from labelgan.files import read_json, write_json_atomic
-from labelgan.progress import Progress
-from labelgan.rng import generator_for
+from labelgan.core.files import read_json, write_json_atomic
+from labelgan.core.progress import Progress
+from labelgan.core.rng import generator_for
 from labelgan.seg.batches import ExtraSlices
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.predict import Ensemble, to_lesions
@@ -44,7 +44,7 @@ from labelgan.study.arms import arm_settings
 from labelgan.study.cohort import know_cohort
 from labelgan.study.jobs import COHORT, RUN, STORE
 from labelgan.study.judge import sample_judge
-from labelgan.study.ledger import Ledger
+from labelgan.study.engine.ledger import Ledger
 from labelgan.study.places import Places
 from league_plan import LeagueConfig, plan_league, split_patients
 

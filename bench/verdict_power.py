@@ -20,10 +20,10 @@ import numpy as np
 import pandas
 from scipy import stats
 
-from labelgan.metrics import METRICS
-from labelgan.rng import generator_for
-from labelgan.study.statistics import Resamples, bootstrap_interval
-from labelgan.study.verdict import make_verdict
+from labelgan.scoring.metrics import METRICS
+from labelgan.core.rng import generator_for
+from labelgan.study.verdict.statistics import Resamples, bootstrap_interval
+from labelgan.study.verdict.verdict import make_verdict
 
 REFERENCE, ARM = "classical", "classical+synthetic"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from labelgan.config_study import StudyConfig
+    from labelgan.config.study import StudyConfig
     from labelgan.data.store import SliceStore
     from labelgan.study.run import StudyResult
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seeded phantom patients in the wmh layout, 48×48×12 voxels."""
-    from labelgan.data.phantom import write_phantom_cohort
+    from labelgan.data.phantom.cohort import write_phantom_cohort
 
     root = tmp_path_factory.mktemp("phantom") / "cohort"
     write_phantom_cohort(root, 3, 0, shape=(48, 48, 12))
@@ -30,8 +30,8 @@ def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_store(phantom_cohort: Path) -> SliceStore:
     """The cohort's slices, 32×32 pixels of 6 mm, FLAIR and T1."""
-    from labelgan.config import PrepareConfig
-    from labelgan.data.prepare import prepare_store
+    from labelgan.config.base import PrepareConfig
+    from labelgan.data.prepare.cohort import prepare_store
 
     config = PrepareConfig.build({"size": (32, 32), "spacing_mm": 6.0})
     return prepare_store(phantom_cohort, phantom_cohort.parent / "store", config)
@@ -69,7 +69,7 @@ def tiny_samples(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def study_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seeded phantom patients in the wmh layout, 48×48×12 voxels."""
-    from labelgan.data.phantom import write_phantom_cohort
+    from labelgan.data.phantom.cohort import write_phantom_cohort
 
     root = tmp_path_factory.mktemp("study") / "cohort"
     write_phantom_cohort(root, 4, 0, shape=(48, 48, 12))
@@ -87,7 +87,7 @@ def study_config() -> StudyConfig:
 @pytest.fixture(scope="session")
 def tiny_study(study_cohort: Path, study_config: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     """The study, finished."""
-    from labelgan.study.engines import InlineEngine
+    from labelgan.study.engine.engines import InlineEngine
     from labelgan.study.run import StudySources, run_study
 
     out = tmp_path_factory.mktemp("tiny-study") / "study"

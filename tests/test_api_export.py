@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import labelgan
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts.detect import read_cohort
 
 
 def test_one_cohort_or_several_by_any_kind_of_path(phantom_cohort, tiny_samples, tmp_path):

@@ -123,9 +123,9 @@ def test_imports_point_down():
 
 
 SOUND = {
-    "__init__.py": "from labelgan.api import train\n",
+    "__init__.py": "from labelgan.api.base import train\n",
     "errors.py": "",
-    "config.py": "from labelgan.errors import ConfigError\n",
+    "config.py": "from labelgan.core.errors import ConfigError\n",
     "data/__init__.py": "",
     "data/case.py": "from . import store\nfrom .. import errors\nfrom ..config import Config\nimport torch\n",
     "data/store.py": "import labelgan\nfrom labelgan import __version__\nlabelgan.__version__\n",
@@ -134,7 +134,7 @@ SOUND = {
     "gan/sample.py": "from . import train\n",
     "report/html.py": "from labelgan.data import pictures\n",
     "study/run.py": "from labelgan.gan import train\nfrom labelgan.seg import x\nfrom labelgan.report import html\n",
-    "api.py": "from labelgan.study import run\nfrom labelgan.config import Config\n",
+    "api.py": "from labelgan.study import run\nfrom labelgan.config.base import Config\n",
     "cli.py": "from labelgan import api, __version__\n",
 }
 
@@ -170,9 +170,9 @@ def test_a_sound_house_passes(tmp_path):
         ),
         ("config.py", "import labelgan.data.case", "config.py:1: config must not import data"),
         ("metrics.py", "import torch", "metrics.py:1: metrics must not import torch"),
-        ("gan/bad.py", "if TYPE_CHECKING:\n    from labelgan.cli import app", "gan/bad.py:2: gan must not import cli"),
+        ("gan/bad.py", "if TYPE_CHECKING:\n    from labelgan.cli.app import app", "gan/bad.py:2: gan must not import cli"),
         ("gan/bad.py", "import importlib\nimportlib.import_module('labelgan.study.run')", "gan must not import study"),
-        ("study/bad.py", "from labelgan.api import train", "study/bad.py:1: study must not import api"),
+        ("study/bad.py", "from labelgan.api.base import train", "study/bad.py:1: study must not import api"),
         ("api.py", "from labelgan import cli", "api.py:1: api must not import cli"),
         ("report/bad.py", "def f():\n    import torch.nn", "report/bad.py:2: report must not import torch"),
         ("report/bad.py", "from labelgan.gan import train", "report/bad.py:1: report must not import gan"),
@@ -238,7 +238,7 @@ def test_importing_the_package_is_light_and_fast():
 
 
 def test_what_is_asked_for_is_loaded_when_it_is():
-    loaded = "print(*(name in sys.modules for name in ('labelgan.api', 'torch')))"
+    loaded = "print(*(name in sys.modules for name in ('labelgan.api.base', 'torch')))"
     shown = run_python("-c", f"import labelgan, sys; {loaded}; labelgan.train; {loaded}").stdout
     assert shown == "False False\nTrue False\n"
     for name in labelgan.__all__:

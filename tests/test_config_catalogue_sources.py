@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelgan.config_catalogue import TOPICS, catalogue, walk
+from labelgan.config.catalogue import TOPICS, catalogue, walk
 from labelgan.config_catalogue_sources import (
     MODEL_SOURCES,
     NETWORK_SOURCES,
@@ -11,9 +11,9 @@ from labelgan.config_catalogue_sources import (
     model_source,
     source_of,
 )
-from labelgan.config_gan import MODELS
-from labelgan.config_gan import PRESETS as GAN_PRESETS
-from labelgan.config_seg import RECIPES
+from labelgan.config.gan import MODELS
+from labelgan.config.gan import PRESETS as GAN_PRESETS
+from labelgan.config.seg import RECIPES
 from labelgan.gan.objectives import OBJECTIVES
 
 

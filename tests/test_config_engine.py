@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labelgan.config_engine import EngineConfig
-from labelgan.errors import ConfigError
+from labelgan.core.errors import ConfigError
 
 
 def test_defaults_leave_the_size_to_the_machine():

@@ -80,13 +80,22 @@ SNIPPETS = [(match.start(), match[1]) for match in _RUN.finditer(EXTENDING.read_
 @pytest.fixture
 def registries():
     """Every dict that the guide adds to, as it was before, afterwards."""
-    from labelgan import config_gan, config_seg, metrics
+    from labelgan.config.base import gan as config_gan
+    from labelgan.config.base import seg as config_seg
+    from labelgan.scoring.files import metrics
     from labelgan.audit import gates
     from labelgan.audit import run as audit_run
-    from labelgan.data import brain, export, layouts
-    from labelgan.gan import augment, inputs, mask_channel, networks, objectives, tracking
+    from labelgan.data.prepare.cohort import brain
+    from labelgan.data.export.write import write as export
+    from labelgan.data.layouts.detect import detect as layouts
+    from labelgan.gan import objectives, tracking
+    from labelgan.gan.inputs.inputs import augment
+    from labelgan.gan.inputs.inputs import inputs
+    from labelgan.gan.inputs.inputs import mask_channel
+    from labelgan.gan.networks.families import families as networks
     from labelgan.seg import networks as segmenters
-    from labelgan.study import arms, engines, jobs
+    from labelgan.study import arms, jobs
+    from labelgan.study.engine import engines
 
     dicts = {
         "OBJECTIVES": objectives.OBJECTIVES, "MODELS": config_gan.MODELS, "NETWORKS": networks.NETWORKS,
@@ -131,7 +140,7 @@ def test_every_place_to_add_has_an_example(registries):
 def test_commands_of_the_guides_exist():
     import typer
 
-    from labelgan.cli import app
+    from labelgan.cli.app import app
 
     root = typer.main.get_command(app)
     names = set(root.commands)  # pyright: ignore[reportAttributeAccessIssue]
@@ -144,7 +153,7 @@ def test_commands_of_the_guides_exist():
 
 
 def test_settings_of_the_guides_exist():
-    from labelgan.config_catalogue import TOPICS, walk
+    from labelgan.config.catalogue import TOPICS, walk
 
     known = {key for topic in TOPICS.values() for key, _, _ in walk(topic.config)}
     pages = sorted((DOCS / "guides").glob("*.md"))

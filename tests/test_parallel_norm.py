@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labelgan.parallel import ALONE, Team
+from labelgan.training.team import ALONE, Team
 from labelgan.parallel_norm import JointBatchNorm2d, join_norms
 from toy_team import random
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.config_gan import GanConfig
-from labelgan.config_seg import SegConfig
-from labelgan.config_study import StudyConfig
-from labelgan.gan.content import Content, Slices
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
+from labelgan.config.study import StudyConfig
+from labelgan.gan.inputs.content import Content, Slices
 from labelgan.gan.run_folder import RunFolder
 
 SIZE = (32, 32)

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labelgan.errors import LeakError
-from labelgan.interrupts import Interrupts
-from labelgan.study.ledger import Job
-from labelgan.study.worker import Context
+from labelgan.core.errors import LeakError
+from labelgan.core.interrupts import Interrupts
+from labelgan.study.engine.ledger import Job
+from labelgan.study.engine.worker import Context
 
 ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from labelgan.audit.slices import AuditSlices
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 
 AIR = -4.0
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelgan.checkpoint import save_tensors
+from labelgan.training.checkpoint import save_tensors
 from labelgan.data.store import SliceStore
-from labelgan.gan.batches import BatchSource, training_rows
-from labelgan.gan.inputs import make_inputs
+from labelgan.gan.inputs.batches import BatchSource, training_rows
+from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
-from labelgan.parallel import Team
-from labelgan.rng import generator_for
+from labelgan.training.team import Team
+from labelgan.core.rng import generator_for
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import cross_entropy, soft_dice_loss

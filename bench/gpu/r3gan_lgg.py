@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from labelgan import api
-from labelgan.progress import Progress
+from labelgan.core.progress import Progress
 
 
 def main() -> None:

@@ -17,15 +17,15 @@ import signal
 import threading
 from pathlib import Path
 
-from labelgan.api_study import run_study, study_config, study_sources
-from labelgan.config_study import StudyConfig
-from labelgan.files import write_text_atomic
-from labelgan.study.engines import InlineEngine
-from labelgan.study.ledger import Ledger
+from labelgan.api.study import run_study, study_config, study_sources
+from labelgan.config.study import StudyConfig
+from labelgan.core.files import write_text_atomic
+from labelgan.study.engine.engines import InlineEngine
+from labelgan.study.engine.ledger import Ledger
 from labelgan.study.places import Places
 from labelgan.study.plan import GENERATOR, MEMBER, SAMPLE, Plan
 from labelgan.study.run import StudySources, look, make_plan
-from labelgan.study.scheduler import Event, run_jobs
+from labelgan.study.engine.scheduler import Event, run_jobs
 
 ROOT = Path("cache/studies")
 DATA = Path("../shared/data")
@@ -70,7 +70,7 @@ def plan(name: str) -> None:
 
 def train(name: str) -> None:
     """Runs the training jobs of the queue one after the other, in the order in which they were planned."""
-    from labelgan.study.worker import run_folder
+    from labelgan.study.engine.worker import run_folder
 
     for key in (ROOT / name / "queue.txt").read_text().split():
         folder = ROOT / name / "jobs" / key

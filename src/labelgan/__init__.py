@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from labelgan.core.version import __version__
 
 if TYPE_CHECKING:
-    from labelgan.api import (
+    from labelgan.api.base import (
         check,
         phantom,
         phantom_generator,
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
         score,
         train,
     )
-    from labelgan.api_audit import audit as run_audit
+    from labelgan.api.audit import audit as run_audit
     from labelgan.api_export import export
-    from labelgan.api_segment import segment_import_li, segment_predict, segment_train
-    from labelgan.api_study import build_report
-    from labelgan.api_study import study as run_study
+    from labelgan.api.segment import segment_import_li, segment_predict, segment_train
+    from labelgan.api.study import build_report
+    from labelgan.api.study import study as run_study
     from labelgan.data.case import Case, Cohort
-    from labelgan.data.layouts import read_cohort
+    from labelgan.data.layouts.detect import read_cohort
     from labelgan.data.store import SliceStore
-    from labelgan.errors import LabelganError
+    from labelgan.core.errors import LabelganError
     from labelgan.gan.sample import Generator
-    from labelgan.mixing import MixedSlices, SyntheticPool
-    from labelgan.monai_transform import RandSyntheticSliced
-    from labelgan.subjects import torchio_subjects
+    from labelgan.integrations.mixing import MixedSlices, SyntheticPool
+    from labelgan.integrations.monai import RandSyntheticSliced
+    from labelgan.integrations.torchio import torchio_subjects
 
 # Loaded when first asked for: importing the package stays fast.
 _PLACES = {
-    "check": "labelgan.api",
-    "phantom": "labelgan.api",
-    "phantom_generator": "labelgan.api",
-    "prepare": "labelgan.api",
-    "sample": "labelgan.api",
-    "score": "labelgan.api",
-    "segment_import_li": "labelgan.api_segment",
-    "segment_predict": "labelgan.api_segment",
-    "segment_train": "labelgan.api_segment",
-    "train": "labelgan.api",
-    "build_report": "labelgan.api_study",
+    "check": "labelgan.api.base",
+    "phantom": "labelgan.api.base",
+    "phantom_generator": "labelgan.api.base",
+    "prepare": "labelgan.api.base",
+    "sample": "labelgan.api.base",
+    "score": "labelgan.api.base",
+    "segment_import_li": "labelgan.api.segment",
+    "segment_predict": "labelgan.api.segment",
+    "segment_train": "labelgan.api.segment",
+    "train": "labelgan.api.base",
+    "build_report": "labelgan.api.study",
     "export": "labelgan.api_export",
-    "run_audit": "labelgan.api_audit:audit",
-    "run_study": "labelgan.api_study:study",
+    "run_audit": "labelgan.api.audit:audit",
+    "run_study": "labelgan.api.study:study",
     "Case": "labelgan.data.case",
     "Cohort": "labelgan.data.case",
     "Generator": "labelgan.gan.sample",
-    "LabelganError": "labelgan.errors",
-    "MixedSlices": "labelgan.mixing",
-    "RandSyntheticSliced": "labelgan.monai_transform",
+    "LabelganError": "labelgan.core.errors",
+    "MixedSlices": "labelgan.integrations.mixing",
+    "RandSyntheticSliced": "labelgan.integrations.monai",
     "SliceStore": "labelgan.data.store",
-    "SyntheticPool": "labelgan.mixing",
-    "read_cohort": "labelgan.data.layouts",
-    "torchio_subjects": "labelgan.subjects",
+    "SyntheticPool": "labelgan.integrations.mixing",
+    "read_cohort": "labelgan.data.layouts.detect",
+    "torchio_subjects": "labelgan.integrations.torchio",
 }
 
 __all__ = [

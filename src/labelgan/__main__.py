@@ -1,5 +1,5 @@
 """``python -m labelgan``."""
 
-from labelgan.cli import main
+from labelgan.cli.app import main
 
 main()

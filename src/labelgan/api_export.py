@@ -1,4 +1,4 @@
-"""The export's verb, and cohorts as other libraries have them. `labelgan.api` has the other verbs.
+"""The export's verb, and cohorts as other libraries have them. `labelgan.api.base` has the other verbs.
 
 Example:
     Scans and synthetic slices together, as nnU-Net reads them:
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from labelgan.data.export_mix import Exported
+    from labelgan.data.export.mix import Exported
 
 Report = Callable[[int, int, str], None]
 
@@ -44,7 +44,7 @@ def export(
         seed: of the draw of folds.
         report: called as (cases done, cases, case id).
     """
-    from labelgan.data.export_mix import export_sources
+    from labelgan.data.export.mix import export_sources
 
     roots = [sources] if isinstance(sources, str | Path) else sources
     return export_sources(

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from labelgan.config import Config
+from labelgan.config.base import Config
 
 
 class EngineConfig(Config):
-    """Everything that an engine of `labelgan.study.engines` can be told; each reads the settings that concern it."""
+    """Everything that an engine of `labelgan.study.engine.engines` can be told; each reads the settings that concern it."""
 
     workers: int | None = Field(
         default=None, ge=1, le=4096, description="jobs at a time; None: one per GPU, or one per core, or the cluster's"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from labelgan.parallel import Team
+from labelgan.training.team import Team
 
 
 class JointBatchNorm2d(nn.BatchNorm2d):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelgan.audit.filters import COPY, LOAD, MASK, NO_BRAIN, SampleFilter
-from labelgan.audit.labels import moved
+from labelgan.audit.labels.labels import moved
 from labelgan.audit.slices import AuditSlices
 from plants import DISGUISES, labelled
 

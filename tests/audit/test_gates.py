@@ -4,7 +4,7 @@ import pytest
 
 from labelgan.audit.findings import Finding
 from labelgan.audit.gates import GATES, Check, Gate, judge
-from labelgan.config_audit import GateConfig
+from labelgan.config.audit import GateConfig
 
 SOUND = {
     "diversity.spread": Finding("diversity.spread", "", 0.9, good=1.0),

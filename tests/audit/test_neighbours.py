@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.audit.nearest import nearest_features
+from labelgan.audit.copies.nearest import nearest_features
 from labelgan.audit.neighbours import Comparable, neighbours
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 from plants import flipped, heads
 
 PATIENTS = np.repeat(["a", "b", "c", "d"], 5)
@@ -66,7 +66,7 @@ def test_select_takes_all_that_is_there():
 
 @pytest.mark.parametrize("block", [3, 1024])
 def test_nearest_features_are_those_of_all_distances(monkeypatch, block):
-    monkeypatch.setattr("labelgan.audit.nearest._BLOCK", block)
+    monkeypatch.setattr("labelgan.audit.copies.nearest._BLOCK", block)
     queries, base = (generator_for(0, name).standard_normal((8, 5)) for name in ("queries", "base"))
     every = np.linalg.norm(queries[:, None] - base, axis=2)
     rows, distances = nearest_features(queries, base)

@@ -5,7 +5,7 @@ import pytest
 
 from labelgan.audit.brains import estimate_brains
 from labelgan.audit.slices import AuditData, AuditSlices, concatenate
-from labelgan.errors import ConfigError, DataError
+from labelgan.core.errors import ConfigError, DataError
 
 
 def test_a_store_gives_its_slices(phantom_store):

@@ -12,7 +12,7 @@ import pytest
 import fuzz
 from fuzz import FORMATS, attend, examine, examined, results, section
 from fuzz_readers import Target
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from labelgan.checkpoint import load_tensors
+from labelgan.training.checkpoint import load_tensors
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.train import train_generator
 from league_clock import Alarm, Clock, train_for

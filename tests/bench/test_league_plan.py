@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelgan.config_gan import MODELS
-from labelgan.errors import ConfigError
-from labelgan.study.ledger import Job
+from labelgan.config.gan import MODELS
+from labelgan.core.errors import ConfigError
+from labelgan.study.engine.ledger import Job
 from league_plan import (
     BASELINES,
     REFERENCES,

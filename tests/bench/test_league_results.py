@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from labelgan.files import write_json_atomic
-from labelgan.study.ledger import Job, Ledger
+from labelgan.core.files import write_json_atomic
+from labelgan.study.engine.ledger import Job, Ledger
 from league_plan import LeagueConfig, LeaguePlan, arm_of, plan_league, split_patients
 from league_results import FIGURES, league_results
 from study_cohorts import cohort_of, patients

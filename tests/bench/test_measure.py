@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import measure
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 from measure import (
     Bench,
     Figure,

@@ -23,6 +23,6 @@ def cohort(tmp_path_factory) -> tuple[Path, dict[str, dict[str, np.ndarray]]]:
 @pytest.fixture(scope="session")
 def store(cohort, tmp_path_factory) -> SliceStore:
     """The cohort's slice store. Tests must not change it."""
-    from labelgan.data.prepare import prepare_store
+    from labelgan.data.prepare.cohort import prepare_store
 
     return prepare_store(cohort[0], tmp_path_factory.mktemp("out") / "store", CONFIG)

@@ -7,8 +7,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from labelgan.config import PrepareConfig
-from labelgan.rng import generator_for
+from labelgan.config.base import PrepareConfig
+from labelgan.core.rng import generator_for
 
 SHAPE = (20, 24, 6)
 CONFIG = PrepareConfig.build({"size": (16, 16)})

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from labelgan.config import CheckConfig
+from labelgan.config.base import CheckConfig
 from labelgan.data.case import ImageRef
-from labelgan.data.reading import read_header, read_mask, read_volume
-from labelgan.errors import DataError
+from labelgan.data.reading.read import read_header, read_mask, read_volume
+from labelgan.core.errors import DataError
 
 SMALL_LIMITS = CheckConfig.build({"max_voxels": 10**6, "max_file_bytes": 10**7})
 

@@ -7,7 +7,7 @@ import pytest
 from trees import lesion_mask, save, voxels
 
 from labelgan.data.case import Case, Cohort, ImageRef, is_safe_id
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 
 
 @pytest.mark.parametrize("identifier", ["a", "sub-01_ses-02", "A.b-c_9", "x" * 64])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from trees import lesion_mask, mask_of, rows, save, save_picture, voxels, wmh_case, wmh_cohort
 
-from labelgan.data.integrity import check_cohort
-from labelgan.errors import DataError
+from labelgan.data.check.integrity import check_cohort
+from labelgan.core.errors import DataError
 
 CASE = Path("Utrecht/p2")
 

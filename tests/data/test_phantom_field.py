@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from labelgan.data.phantom_field import SmoothField
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 
 
 @pytest.fixture

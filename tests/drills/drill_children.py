@@ -19,17 +19,17 @@ from typing import Any, TypeAlias
 HEAVY = (
     "torch",
     "torch.utils.tensorboard.writer",
-    "labelgan.api_study",
+    "labelgan.api.study",
     "labelgan.audit.run",
-    "labelgan.cli",
-    "labelgan.data.prepare",
+    "labelgan.cli.app",
+    "labelgan.data.prepare.cohort",
     "labelgan.gan.sample",
     "labelgan.gan.train",
     "labelgan.report.study",
     "labelgan.seg.predict",
     "labelgan.seg.train",
     "labelgan.study.run",
-    "labelgan.tables",
+    "labelgan.cli.tables",
 )
 Child: TypeAlias = multiprocessing.process.BaseProcess
 
@@ -67,15 +67,15 @@ def nothing() -> int:
 
 def command(arguments: list[str]) -> int:
     """Runs ``labelgan ARGUMENTS``."""
-    from labelgan.cli import run_command
+    from labelgan.cli.app import run_command
 
     return run_command(arguments)
 
 
 def inline_study(settings: str, data: str, out: str) -> int:
     """Runs a study whose jobs are done in this very process, so that a kill meets them; gives its exit code."""
-    from labelgan.config_study import StudyConfig
-    from labelgan.study.engines import InlineEngine
+    from labelgan.config.study import StudyConfig
+    from labelgan.study.engine.engines import InlineEngine
     from labelgan.study.run import StudySources, run_study
 
     config = StudyConfig.from_toml(Path(settings))

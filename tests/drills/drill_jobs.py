@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from labelgan.study.worker import Context
+from labelgan.study.engine.worker import Context
 
 
 def fine(context: Context) -> dict[str, Any]:
@@ -50,6 +50,6 @@ def eat(context: Context) -> dict[str, Any]:
 
 
 def _attempt(context: Context) -> int:
-    from labelgan.study.ledger import JobFolder
+    from labelgan.study.engine.ledger import JobFolder
 
     return JobFolder(context.folder).read_job()["attempt"]

@@ -6,12 +6,13 @@ import json
 import sys
 from pathlib import Path
 
-from labelgan import api, api_segment
-from labelgan.data.phantom import write_phantom_cohort
+from labelgan import api
+from labelgan.api.base import segment as api_segment
+from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.store import SliceStore
 from labelgan.gan.train import train_generator
 from labelgan.seg.train import train_segmenter
-from labelgan.study.engines import InlineEngine
+from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.run import StudySources, run_study
 from tiny import tiny_config, tiny_seg_config, tiny_study_config
 

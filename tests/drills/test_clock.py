@@ -53,7 +53,7 @@ def test_files_from_another_day_are_read_again_and_no_job_is_done_again(study_co
     """A study knows files by size and time, and jobs by content."""
     import shutil
 
-    from labelgan.study.engines import InlineEngine
+    from labelgan.study.engine.engines import InlineEngine
     from labelgan.study.run import StudySources, run_study
 
     data, config = shutil.copytree(study_cohort, tmp_path / "data"), tiny_study_config('arms=["classical"]', "folds=2")

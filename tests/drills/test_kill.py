@@ -149,7 +149,7 @@ def test_a_study_killed_while_it_concludes_never_shows_an_old_verdict(
 ):
     """Scores changed; the kill falls between two files of the conclusion; what goes on tells the new verdict."""
     from labelgan.study import run as study_run
-    from labelgan.study.engines import InlineEngine
+    from labelgan.study.engine.engines import InlineEngine
 
     def conclude(out: Path):
         sources = study_run.StudySources(study_cohort)

@@ -11,10 +11,10 @@ from drill_commands import options
 from drill_kills import differences, results_of
 from drill_power import Disk, watched_disk
 
-from labelgan.cli import run_command
-from labelgan.data.phantom import write_phantom_cohort
-from labelgan.files import write_bytes_atomic
-from labelgan.study.engines import InlineEngine
+from labelgan.cli.app import run_command
+from labelgan.data.phantom.cohort import write_phantom_cohort
+from labelgan.core.files import write_bytes_atomic
+from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.run import StudySources, run_study
 from tiny import SEG_SETTINGS, SETTINGS, tiny_study_config
 

@@ -148,7 +148,7 @@ def _broken(outcome: Outcome, code: int, keeps: bool, leaves: tuple[str, ...] = 
 
 def run(root: Path, command: str) -> Outcome:
     """Runs a command line of labelgan in this process, inside ``root``."""
-    from labelgan.cli import run_command
+    from labelgan.cli.app import run_command
 
     before, out, err = _contents(root), io.StringIO(), io.StringIO()
     with _inside(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -35,7 +35,7 @@ def _weights(content: bytes) -> Plant:
 
 
 def _other_shape(ground: Ground) -> None:
-    from labelgan.checkpoint import load_tensors, save_tensors
+    from labelgan.training.checkpoint import load_tensors, save_tensors
     from tiny import tell_hashes
 
     path = ground.root / "run/generator.safetensors"

@@ -24,14 +24,14 @@ def _heads(_: Path, path: Path) -> None:
 
 
 def _phantoms(_: Path, path: Path) -> None:
-    from labelgan.data.phantom import write_phantom_cohort
+    from labelgan.data.phantom.cohort import write_phantom_cohort
 
     write_phantom_cohort(path, 2, 0, shape=(48, 48, 12))
 
 
 def _store(folder: Path, path: Path) -> None:
-    from labelgan.config import PrepareConfig
-    from labelgan.data.prepare import prepare_store
+    from labelgan.config.base import PrepareConfig
+    from labelgan.data.prepare.cohort import prepare_store
 
     config = PrepareConfig.build({"size": (32, 32), "spacing_mm": 6.0})
     prepare_store(make(folder, "phantoms"), path, config)

@@ -14,9 +14,9 @@ import pytest
 import labelgan
 from faults.ground import run
 from labelgan.data.case import ImageRef
-from labelgan.data.phantom_slices import ASSET, PhantomSlices
-from labelgan.data.reading import read_volume
-from labelgan.errors import DataError
+from labelgan.data.phantom.slices import ASSET, PhantomSlices
+from labelgan.data.reading.read import read_volume
+from labelgan.core.errors import DataError
 
 PACKAGE = Path(labelgan.__file__).parent
 UNPACKERS = {"extract", "extractall", "unpack_archive"}

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelgan.config_gan import NetworkConfig
+from labelgan.config.gan import NetworkConfig
 from labelgan.gan.latent import batch_latents, sample_latents
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 
 NORMAL = NetworkConfig(latent_dim=32)
 UNIFORM = NetworkConfig(latent_dim=32, latent="uniform")

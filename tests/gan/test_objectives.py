@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from labelgan.config_gan import ObjectiveConfig
+from labelgan.config.gan import ObjectiveConfig
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn, gradient_penalty, input_gradient
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 
 SHAPE = (3, 4, 5)
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from labelgan.errors import CheckpointError
+from labelgan.core.errors import CheckpointError
 from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
 
 

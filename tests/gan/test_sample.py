@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import labelgan
-from labelgan.data.export import EXPORTERS
-from labelgan.data.integrity import check_cohort
-from labelgan.data.layouts import read_cohort
-from labelgan.data.preprocess import from_unit
-from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError
-from labelgan.files import read_json, sha256_file
-from labelgan.gan.compose import Wish
-from labelgan.gan.mask_channel import decode_mask
+from labelgan.data.export.write import EXPORTERS
+from labelgan.data.check.integrity import check_cohort
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.case import from_unit
+from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError
+from labelgan.core.files import read_json, sha256_file
+from labelgan.gan.inputs.compose import Wish
+from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.sample import BLOCK, Generator, sample_cohort
 from labelgan.gan.train import train_generator
 from tiny import folder_bytes, tell_hashes, tiny_config

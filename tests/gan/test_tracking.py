@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labelgan.errors import ConfigError
+from labelgan.core.errors import ConfigError
 from labelgan.gan import tracking
 from labelgan.gan.recorder import Recorder
 from labelgan.gan.tracking import EXPERIMENT, flattened, open_tracker, require_tracker

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.checkpoint import checkpoint_folders, load_latest, load_tensors, save_tensors
-from labelgan.config_gan import MODELS
+from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors, save_tensors
+from labelgan.config.gan import MODELS
 from labelgan.data.store import SliceStore
-from labelgan.errors import CheckpointError, ConfigError, DataError, RefusedError, TrainingError
-from labelgan.files import lock_folder
+from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError, TrainingError
+from labelgan.core.files import lock_folder
 from labelgan.gan.recorder import COLUMNS
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
-from labelgan.parallel_launch import _Follower
+from labelgan.training.launch import _Follower
 from tiny import SETTINGS, folder_bytes, tell_hashes, tiny_config
 
 

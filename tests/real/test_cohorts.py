@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelgan.data.integrity import check_cohort
-from labelgan.data.layouts import read_cohort
+from labelgan.data.check.integrity import check_cohort
+from labelgan.data.layouts.detect import read_cohort
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from labelgan.data.case import Cohort
-from labelgan.data.export_mix import export_sources
-from labelgan.data.export_sources import Source
+from labelgan.data.export.mix import export_sources
+from labelgan.data.export.sources import Source
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -65,7 +65,7 @@ def test_segmentations_have_every_lesion_voxel(name: str, tmp_path: Path) -> Non
     ("name", "stripped"), [("ms3seg-wmh", False), ("open-ms-bids", True), ("Dataset501_LGG", False)]
 )
 def test_whether_the_skull_was_stripped_is_seen(name: str, stripped: bool) -> None:
-    from labelgan.data.export_bids import shows_brain_alone
+    from labelgan.data.export.bids import shows_brain_alone
 
     source = Source.open(DATA / name)
     volume, _ = source.read(source.cases[0], source.channels)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from labelgan import api
-from labelgan.data.export import EXPORTERS
-from labelgan.data.layouts import read_cohort
+from labelgan.data.export.write import EXPORTERS
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
 from tiny import SETTINGS, SIZE
 

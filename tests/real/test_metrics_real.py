@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from labelgan.data.case import Volume
-from labelgan.data.itk import to_itk
-from labelgan.data.layouts import read_cohort
-from labelgan.metrics import METRICS, score_masks
+from labelgan.data.prepare.itk import to_itk
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.scoring.metrics import METRICS, score_masks
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 BENCH = Path(__file__).parents[2] / "bench"

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelgan.config import PrepareConfig
-from labelgan.data.layouts import read_cohort
-from labelgan.data.prepare import prepare_store
-from labelgan.data.preprocess import prepare_case
+from labelgan.config.base import PrepareConfig
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.cohort import prepare_store
+from labelgan.data.prepare.case import prepare_case
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

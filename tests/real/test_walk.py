@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from labelgan import api, api_export
+from labelgan import api_export
+from labelgan import api
 from labelgan.data.case import Cohort
 from labelgan.studio.index import Query
 from labelgan.studio.nearest import NearestSearch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelgan.data.pictures import save_png
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.report.audit import row_of, shown, write_audit_page
 from pages import elements, references, text_of
 

@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 import labelgan.report
 from labelgan.data.pictures import encode_png
 from labelgan.report.html import Picture, render, write_page
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 from pages import elements, references, text_of
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(1)</script>\"'&<img src=x onerror=y>"

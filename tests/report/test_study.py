@@ -10,11 +10,11 @@ import pytest
 
 from browser import CHROMIUM, browser
 from labelgan.data.pictures import encode_png
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.report.overlays import draw_overlay
 from labelgan.report.study import StudyPicture, StudyPictures, write_study_report
-from labelgan.rng import generator_for
-from labelgan.study.verdict import make_verdict, read_scores
+from labelgan.core.rng import generator_for
+from labelgan.study.verdict.verdict import make_verdict, read_scores
 from pages import elements, references, text_of
 from studies import ARMS, change_json, write_json, write_study
 
@@ -205,7 +205,7 @@ def test_hostile_names_stay_text(hostile, tmp_path):
 
 @pytest.mark.parametrize("numbers", [(), (3, 5)])
 def test_the_real_verdict_is_understood(tmp_path, numbers):
-    """What `labelgan.study.verdict` makes of the same scores has its place on the page."""
+    """What `labelgan.study.verdict.verdict` makes of the same scores has its place on the page."""
     folder = write_study(tmp_path, arms=ARMS[1:4], numbers=numbers, repeats=2, undefined=0.1, shares={"fold-00": 0.25})
     made = make_verdict(read_scores(folder / "scores.csv"), resamples=200)
     write_json(folder / "verdict.json", made)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.axes import Axes
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.report.study_curves import GENERATOR_CURVES, MEMBER_CURVES, NAMED, read_curves, training_plot
 
 

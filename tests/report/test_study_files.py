@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.errors import DataError
-from labelgan.metrics import METRICS
+from labelgan.core.errors import DataError
+from labelgan.scoring.metrics import METRICS
 from labelgan.report.study_files import read_scores, read_study
 from studies import ARMS, change_json, write_study
 

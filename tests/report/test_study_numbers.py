@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelgan.metrics import METRICS
+from labelgan.scoring.metrics import METRICS
 from labelgan.report.study_files import Row
 from labelgan.report.study_numbers import (
     Pair,

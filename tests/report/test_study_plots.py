@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from labelgan.metrics import METRICS
+from labelgan.scoring.metrics import METRICS
 from labelgan.report import study_plots as plots
 from labelgan.report.study_files import Comparison, StudyFiles, read_study
 from labelgan.report.study_numbers import draw_means, patient_pairs

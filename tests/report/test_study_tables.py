@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.metrics import METRICS
+from labelgan.scoring.metrics import METRICS
 from labelgan.report import study_tables as tables
 from labelgan.report.study_files import Cost, StudyFiles, read_study
 from studies import ARMS, write_study

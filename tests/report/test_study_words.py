@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelgan.metrics import METRICS
+from labelgan.scoring.metrics import METRICS
 from labelgan.report import study_words as words
 from labelgan.report.study_files import Comparison, read_study
 from studies import write_study

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.config_seg import SegAugmentConfig
-from labelgan.rng import generator_for
+from labelgan.config.seg import SegAugmentConfig
+from labelgan.core.rng import generator_for
 from labelgan.seg.augment import Moves, apply_moves, draw_moves
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.config_seg import SegConfig
-from labelgan.rng import generator_for
+from labelgan.config.seg import SegConfig
+from labelgan.core.rng import generator_for
 from labelgan.seg.batches import ExtraSlices, SegBatches, split_batch, steps_of, with_each_others_masks
 
 STILL = ["augment.flip=0", "augment.rotate=0", "augment.shear=0", "augment.zoom=[1, 1]"]

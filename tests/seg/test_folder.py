@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from labelgan.errors import CheckpointError
+from labelgan.core.errors import CheckpointError
 from labelgan.seg.folder import SegmenterFolder, describe_training
 from tiny import tiny_seg_config
 

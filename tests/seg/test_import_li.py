@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.checkpoint import load_tensors
-from labelgan.cli import run_command
-from labelgan.errors import CheckpointError, ConfigError
-from labelgan.files import sha256_file
-from labelgan.rng import reseed_torch
+from labelgan.training.checkpoint import load_tensors
+from labelgan.cli.app import run_command
+from labelgan.core.errors import CheckpointError, ConfigError
+from labelgan.core.files import sha256_file
+from labelgan.core.rng import reseed_torch
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.import_li import MAX_FILE_BYTES, import_li, read_keras_weights
 from labelgan.seg.networks_li2018 import Li2018

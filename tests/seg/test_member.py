@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.checkpoint import checkpoint_folders, load_latest, load_tensors
+from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors
 from labelgan.data.store import SliceStore
-from labelgan.errors import CheckpointError, ConfigError, TrainingError
-from labelgan.interrupts import Interrupts
+from labelgan.core.errors import CheckpointError, ConfigError, TrainingError
+from labelgan.core.interrupts import Interrupts
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import soft_dice_loss

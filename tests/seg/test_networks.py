@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelgan.checkpoint import load_tensors, load_weights, save_tensors
-from labelgan.config_seg import SegNetworkConfig
-from labelgan.errors import ConfigError
-from labelgan.rng import reseed_torch
+from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
+from labelgan.config.seg import SegNetworkConfig
+from labelgan.core.errors import ConfigError
+from labelgan.core.rng import reseed_torch
 from labelgan.seg.networks import SEGMENTERS, build_segmenter, parameter_count
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from labelgan.rng import reseed_torch
+from labelgan.core.rng import reseed_torch
 from labelgan.seg.networks import parameter_count
 from labelgan.seg.networks_li2018 import Li2018, _Convolution, _cropped, _doubled
 

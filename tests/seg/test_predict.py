@@ -12,12 +12,12 @@ import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from torch import nn
 
-from labelgan.config import PrepareConfig
-from labelgan.config_seg import SegConfig, SegPredictConfig
+from labelgan.config.base import PrepareConfig
+from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.data.case import Case, ImageRef
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
-from labelgan.errors import CheckpointError, ConfigError, DataError
+from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.seg.predict import Ensemble, manifest_facts, to_lesions
 
 
@@ -245,7 +245,7 @@ def test_a_missing_channel_is_named(tiny_segmenter, case):
 
 
 def test_one_channel_is_enough(phantom_cohort, tmp_path):
-    from labelgan.data.prepare import prepare_store
+    from labelgan.data.prepare.cohort import prepare_store
     from labelgan.seg.train import train_segmenter
     from tiny import tiny_seg_config
 

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from labelgan.errors import DataError
-from labelgan.scoring import score_paths
+from labelgan.core.errors import DataError
+from labelgan.scoring.files import score_paths
 from labelgan.seg.predict import Ensemble
 from labelgan.seg.predict_folder import is_challenge_input, predict_folder
 

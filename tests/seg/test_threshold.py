@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import nn
 
-from labelgan.config_seg import SegConfig, SegPredictConfig
+from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError
-from labelgan.metrics import score_masks
+from labelgan.core.errors import DataError
+from labelgan.scoring.metrics import score_masks
 from labelgan.seg.predict import Ensemble
 from labelgan.seg.threshold import PUBLISHED, THRESHOLDS, choose, dsc_by_threshold, fit_threshold
 from labelgan.seg.train import train_segmenter

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelgan.checkpoint import load_tensors
+from labelgan.training.checkpoint import load_tensors
 from labelgan.data.store import SliceStore
-from labelgan.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
-from labelgan.files import lock_folder, sha256_file
+from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
+from labelgan.core.files import lock_folder, sha256_file
 from labelgan.seg.member import Member
 from labelgan.seg.train import held_out_cases, train_segmenter
 from tiny import folder_bytes, tiny_seg_config

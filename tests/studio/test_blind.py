@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labelgan.data.curation import BLIND_TESTS
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.blind import BlindTests, chance_words, wilson_interval
 from labelgan.studio.session import Session
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.flags import AUDITED_COPY, Judge, flags_of_audits
 from labelgan.studio.session import Session
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.data.layouts import read_cohort
-from labelgan.data.layouts_common import manifest_of
-from labelgan.errors import DataError
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.layouts.common import manifest_of
+from labelgan.core.errors import DataError
 from labelgan.studio.grid import Grid
 from labelgan.studio.images import load_case, load_stored
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from labelgan.data.case import Case, ImageRef
-from labelgan.data.export import nifti_bytes
-from labelgan.data.layouts import read_cohort
-from labelgan.errors import DataError
+from labelgan.data.export.write import nifti_bytes
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.core.errors import DataError
 from labelgan.studio.images import CaseImages, lesion_areas, load_case, load_stored, scaled_affine
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelgan.errors import CheckpointError, DataError
+from labelgan.core.errors import CheckpointError, DataError
 from labelgan.gan.sample import Generator
 from labelgan.studio.live import BLOCK, LiveRun, LiveSampler, MaskConditioned, controls_of, mask_from_rows
 

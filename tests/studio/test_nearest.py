@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.nearest import NearestSearch
 from labelgan.studio.session import Session
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.serve import ADDRESS, listen
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.session import Session
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.sources import Keys, find_sources, kind_of
 
 

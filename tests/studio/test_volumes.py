@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.images import CaseImages
 from labelgan.studio.volumes import volume_bytes
 

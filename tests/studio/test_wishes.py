@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.gan.compose import Wish
+from labelgan.gan.inputs.compose import Wish
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
 from labelgan.studio.live import LiveSampler, MaskConditioned, controls_of

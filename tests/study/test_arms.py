@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from labelgan.config_study import DEFAULT_ARMS, StudyConfig
-from labelgan.errors import ConfigError
+from labelgan.config.study import DEFAULT_ARMS, StudyConfig
+from labelgan.core.errors import ConfigError
 from labelgan.study.arms import ARMS, arm_settings, require_arms
 
 

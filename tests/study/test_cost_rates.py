@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelgan.study.cost_rates import Rate, finished, fit, ledger_rates, median_rate
-from labelgan.study.cost_work import Sizes
-from labelgan.study.ledger import Job, Ledger
+from labelgan.study.cost.work import Sizes
+from labelgan.study.engine.ledger import Job, Ledger
 from labelgan.study.plan import SAMPLE, SCORE
 
 SIZES = Sizes({"data": {"a": 100, "b": 400}}, {"data": {"a": 1.0, "b": 4.0}}, {"A": ("a",), "B": ("b",)})

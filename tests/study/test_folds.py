@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelgan.config_study import StudyConfig
-from labelgan.errors import ConfigError
+from labelgan.config.study import StudyConfig
+from labelgan.core.errors import ConfigError
 from labelgan.study.folds import Fold, draw_order, inner_split, make_folds, split_evenly
 from study_cohorts import cohort_of, patients
 

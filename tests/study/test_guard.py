@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from labelgan.data.layouts import read_cohort
-from labelgan.errors import LeakError
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.core.errors import LeakError
 from labelgan.study.guard import require_unseen
 
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from heads import write_case
 
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pseudonyms import using
-from labelgan.errors import ConfigError, DataError, LeakError
-from labelgan.metrics import score_masks
+from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.scoring.metrics import score_masks
 from labelgan.study import jobs
 from labelgan.study.cohort import facts_of, know_cohort
 from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, choose_share, predict, run
-from labelgan.study.ledger import JobFolder, Ledger
+from labelgan.study.engine.ledger import JobFolder, Ledger
 from labelgan.study.places import Places
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 from labelgan.study.run import _require_same_names
-from labelgan.study.worker import context_of
+from labelgan.study.engine.worker import context_of
 
 
 @dataclass

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from labelgan.audit.filters import COPY, NO_BRAIN
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.study.judge import sample_judge
 
 

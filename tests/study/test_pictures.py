@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 
-from labelgan.study.ledger import Ledger
+from labelgan.study.engine.ledger import Ledger
 from labelgan.study.pictures import WORST, study_pictures
 from labelgan.study.run import StudySources, look
 

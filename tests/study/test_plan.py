@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from labelgan.errors import ConfigError
+from labelgan.core.errors import ConfigError
 from labelgan.study.arms import ARMS
 from labelgan.study.folds import inner_split
 from labelgan.study.plan import (
@@ -19,7 +19,7 @@ from labelgan.study.plan import (
     ExternalSamples,
     plan_study,
 )
-from labelgan.study.scheduler import JobGraph
+from labelgan.study.engine.scheduler import JobGraph
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
 

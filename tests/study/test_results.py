@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from labelgan.study.ledger import Ledger
+from labelgan.study.engine.ledger import Ledger
 from labelgan.study.results import COLUMNS, scores_csv, shareable, study_json, write_if_new
 from labelgan.study.run import StudySources, look
 

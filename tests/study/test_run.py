@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.config_study import StudyConfig
+from labelgan.config.study import StudyConfig
 from labelgan.data.curation import Curation, write_curation
-from labelgan.data.layouts import read_cohort
-from labelgan.errors import ConfigError, DataError, LeakError
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.gan.sample import sample_cohort
-from labelgan.study.engines import InlineEngine
-from labelgan.study.ledger import Ledger
+from labelgan.study.engine.engines import InlineEngine
+from labelgan.study.engine.ledger import Ledger
 from labelgan.study.plan import MEMBER
 from labelgan.study.results import COLUMNS
 from labelgan.study.run import StudySources, again, look, make_plan, run_study

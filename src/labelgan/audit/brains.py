@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from labelgan.data.brain_search import CLOSE, CORE, ERODE, FREE, LEVELS, RIM, STRICTER, STRIPPED
+from labelgan.data.prepare.brain_search import CLOSE, CORE, ERODE, FREE, LEVELS, RIM, STRICTER, STRIPPED
 
 SIDE = 64
 """Slices are averaged down by whole factors to about this many pixels a side."""

@@ -9,13 +9,13 @@ from typing import Self
 
 import numpy as np
 
-from labelgan.audit.copies import Limit, closeness_of, limits_of
-from labelgan.audit.labels import dealt
-from labelgan.audit.lesions import measure_lesions
+from labelgan.audit.copies.copies import Limit, closeness_of, limits_of
+from labelgan.audit.labels.labels import dealt
+from labelgan.audit.labels.lesions import measure_lesions
 from labelgan.audit.neighbours import Comparable, Report, Space, neighbours
-from labelgan.audit.ring import ContrastFit, contrasts
+from labelgan.audit.labels.ring import ContrastFit, contrasts
 from labelgan.audit.slices import AuditSlices
-from labelgan.rng import generator_for
+from labelgan.core.rng import generator_for
 
 COPY = "copy of a training slice"
 MASK = "mask does not fit the image"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelgan.audit.findings import Finding, finite
-from labelgan.config_audit import GateConfig
+from labelgan.config.audit import GateConfig
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Literal, Self
 
 import numpy as np
 
-from labelgan.audit.nearest import find_nearest, nearest_features
-from labelgan.audit.patterns import patterns_of
+from labelgan.audit.copies.nearest import find_nearest, nearest_features
+from labelgan.audit.copies.patterns import patterns_of
 
 Space = Literal["whole", "parts", "encoder"]
 """Where slices are compared: by the whole pattern, by its likest patches, by an encoder's features."""

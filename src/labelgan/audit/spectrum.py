@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from labelgan.audit.features import BLOCK, unit_images
+from labelgan.audit.fidelity.features import BLOCK, unit_images
 from labelgan.audit.slices import AuditSlices
 
 FLOOR = 1e-12  # of the largest power; below it is rounding

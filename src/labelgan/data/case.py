@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 
 BACKGROUND, LESION, OTHER_PATHOLOGY = 0, 1, 2
 
@@ -89,13 +89,13 @@ class Case:
 
     def load_image(self, channel: str) -> Volume:
         """Reads one channel as float32. Raises DataError naming the file when it cannot be read."""
-        from labelgan.data.reading import read_volume
+        from labelgan.data.reading.read import read_volume
 
         return read_volume(self.images[channel])
 
     def load_mask(self) -> Volume | None:
         """Reads the mask as uint8 with values 0, 1, 2, or gives None. Raises DataError naming the file."""
-        from labelgan.data.reading import read_mask
+        from labelgan.data.reading.read import read_mask
 
         return None if self.mask is None else read_mask(self.mask)
 
@@ -139,7 +139,7 @@ class Cohort:
             >>> for case in Cohort.load("scans"):  # doctest: +SKIP
             ...     print(case.id, case.load_image("FLAIR").data.shape)
         """
-        from labelgan.data.layouts import read_cohort
+        from labelgan.data.layouts.detect import read_cohort
 
         return read_cohort(Path(root), layout)
 

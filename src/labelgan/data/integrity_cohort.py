@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labelgan.data.case import Case, Cohort
-from labelgan.data.layouts import LAYOUTS
-from labelgan.data.problems import CaseFacts, Problem, Severity
+from labelgan.data.layouts.detect import LAYOUTS
+from labelgan.data.check.problems import CaseFacts, Problem, Severity
 from labelgan.data.pseudonyms import told_path
 
 _ONE_OF_TWO = "remove one, or leave it out (`labelgan prepare --exclude ID`)"

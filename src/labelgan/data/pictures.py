@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.files import write_bytes_atomic
+from labelgan.core.files import write_bytes_atomic
 
 OUTLINE_RGB = (230, 159, 0)  # orange of Okabe and Ito's palette, told apart by colour-blind readers
 GAP_PX = 2

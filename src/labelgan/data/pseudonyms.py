@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelgan.data.case import Case, Cohort, ImageRef, Note
-from labelgan.errors import ConfigError, DataError, LabelganError, reworded
+from labelgan.core.errors import ConfigError, DataError, LabelganError, reworded
 
 SMALLEST_KEY, LARGEST_KEY = 16, 4096
 _DIGITS = 12

@@ -13,10 +13,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelgan.config import PrepareConfig, plain_words
+from labelgan.config.base import PrepareConfig, plain_words
 from labelgan.data.geometry import Order, SliceGeometry
-from labelgan.errors import ConfigError, DataError
-from labelgan.files import read_json
+from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.files import read_json
 
 FORMAT = "labelgan-store"
 FORMAT_VERSION = 1

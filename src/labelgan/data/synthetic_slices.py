@@ -11,12 +11,12 @@ import numpy as np
 
 from labelgan.data.case import Case, Cohort, Volume
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.layouts import SYNTHETIC_SLICES
-from labelgan.data.layouts_common import manifest_of
-from labelgan.data.preprocess import from_unit, prepare_case
-from labelgan.data.reading import voxel_hash
+from labelgan.data.layouts.detect import SYNTHETIC_SLICES
+from labelgan.data.layouts.common import manifest_of
+from labelgan.data.prepare.case import from_unit, prepare_case
+from labelgan.data.reading.read import voxel_hash
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError, LeakError
+from labelgan.core.errors import DataError, LeakError
 
 _TRAIN_WITHOUT = "sample a generator that was trained with --exclude"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labelgan.config_gan import GanConfig
-from labelgan.data.cohort_card import audit_section
-from labelgan.gan.networks import NETWORKS
+from labelgan.config.gan import GanConfig
+from labelgan.data.export.card import audit_section
+from labelgan.gan.networks.families import NETWORKS
 from labelgan.gan.objectives import OBJECTIVES
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelgan.config_gan import NetworkConfig
-from labelgan.rng import generator_for
+from labelgan.config.gan import NetworkConfig
+from labelgan.core.rng import generator_for
 
 
 def _draw(rng: np.random.Generator, shape: tuple[int, ...], config: NetworkConfig) -> Tensor:

@@ -1,7 +1,7 @@
 """The adversarial games: what the critic and the generator each minimise.
 
 Every loss takes the critic and batches that have been augmented alike; ``D(x)`` is one number a slice.
-Shape suffixes as in `labelgan.gan.networks`.
+Shape suffixes as in `labelgan.gan.networks.families`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelgan.config_gan import ObjectiveConfig
+from labelgan.config.gan import ObjectiveConfig
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from labelgan.data.pictures import mosaic, save_png
-from labelgan.files import write_text_atomic
+from labelgan.core.files import write_text_atomic
 from labelgan.gan.tracking import Tracker
 
 FIGURES = (

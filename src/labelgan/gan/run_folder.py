@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from labelgan.checkpoint import load_tensors, read_model_manifest
-from labelgan.config_gan import GanConfig
+from labelgan.training.checkpoint import load_tensors, read_model_manifest
+from labelgan.config.gan import GanConfig
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.errors import CheckpointError
-from labelgan.files import sha256_file, write_json_atomic
-from labelgan.provenance import provenance
+from labelgan.core.errors import CheckpointError
+from labelgan.core.files import sha256_file, write_json_atomic
+from labelgan.core.provenance import provenance
 
 if TYPE_CHECKING:
     from torch import Tensor

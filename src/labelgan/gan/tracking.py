@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from labelgan.errors import ConfigError
-from labelgan.files import read_json, write_json_atomic
+from labelgan.core.errors import ConfigError
+from labelgan.core.files import read_json, write_json_atomic
 
 EXPERIMENT = "labelgan"
 _REMEMBERED = "mlflow.json"

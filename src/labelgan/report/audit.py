@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelgan.errors import DataError
-from labelgan.files import read_json
+from labelgan.core.errors import DataError
+from labelgan.core.files import read_json
 from labelgan.report.html import Picture, write_page
 
 GROUPS = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelgan.files import write_text_atomic
+from labelgan.core.files import write_text_atomic
 
 
 @dataclass(frozen=True)

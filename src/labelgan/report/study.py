@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from labelgan.data.pictures import encode_png
-from labelgan.errors import DataError
-from labelgan.metrics import METRICS
+from labelgan.core.errors import DataError
+from labelgan.scoring.metrics import METRICS
 from labelgan.report.html import Picture, write_page
 from labelgan.report.study_curves import GENERATOR_CURVES, MEMBER_CURVES, read_curves, training_plot
 from labelgan.report.study_files import StudyFiles, read_study

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.report.study_style import GREY, Plot, as_plot, drawing, label, looks, new_figure
 
 # Columns of metrics.csv that are shown, and how they are called; a panel each.

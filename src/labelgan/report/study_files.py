@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelgan.errors import DataError
-from labelgan.files import read_json
-from labelgan.metrics import METRICS
+from labelgan.core.errors import DataError
+from labelgan.core.files import read_json
+from labelgan.scoring.metrics import METRICS
 
 HELPS, HARMS, NO_EVIDENCE = "helps", "harms", "no evidence"
 SCORE_COLUMNS = ("fold", "n_train", "repeat", "arm", "patient", "case", *METRICS)

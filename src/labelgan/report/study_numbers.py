@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labelgan.metrics import METRICS
+from labelgan.scoring.metrics import METRICS
 from labelgan.report.study_files import Row
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from labelgan.metrics import METRICS, Metric
+from labelgan.scoring.metrics import METRICS, Metric
 from labelgan.report.study_files import HARMS, HELPS, NO_EVIDENCE, Comparison, Row
 from labelgan.report.study_numbers import draw_means, mean, patient_pairs
 from labelgan.report.study_style import GREY, MARKS, WIDTH_INCHES, Plot, as_plot, drawing, label, looks, new_figure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labelgan.metrics import METRICS
+from labelgan.scoring.metrics import METRICS
 from labelgan.report.study_files import AuditFacts, Comparison, Cost, Row, StudyFiles, Summary, VerdictFile
 from labelgan.report.study_numbers import lost_to, row_counts, undefined_counts, worst_rows
 from labelgan.report.study_words import counted, duration, heading, interval, number, p_value, some, span

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from labelgan.metrics import METRICS, Metric
+from labelgan.scoring.metrics import METRICS, Metric
 from labelgan.report.study_files import HARMS, HELPS, NO_EVIDENCE, Comparison, StudyFiles
 
 # Shape and word carry the verdict; colour only repeats them.

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labelgan.config_seg import SegAugmentConfig
-from labelgan.parallel import Team
+from labelgan.config.seg import SegAugmentConfig
+from labelgan.training.team import Team
 
 
 @dataclass(frozen=True)

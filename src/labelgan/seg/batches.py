@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelgan.config_seg import SegConfig
+from labelgan.config.seg import SegConfig
 from labelgan.data.case import LESION
 from labelgan.data.store import SliceBatch, SliceStore
-from labelgan.parallel import ALONE, Team
-from labelgan.rng import generator_for
+from labelgan.training.team import ALONE, Team
+from labelgan.core.rng import generator_for
 from labelgan.seg.augment import apply_moves, draw_moves
 from labelgan.seg.copypaste import CopyPaste
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.checkpoint import read_model_manifest
-from labelgan.config import PrepareConfig
-from labelgan.config_seg import SegConfig
+from labelgan.training.checkpoint import read_model_manifest
+from labelgan.config.base import PrepareConfig
+from labelgan.config.seg import SegConfig
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.errors import CheckpointError
-from labelgan.files import write_json_atomic
-from labelgan.provenance import provenance
+from labelgan.core.errors import CheckpointError
+from labelgan.core.files import write_json_atomic
+from labelgan.core.provenance import provenance
 
 FORMAT_VERSION = 1
 

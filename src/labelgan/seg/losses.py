@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
-from labelgan.parallel import ALONE, Team
+from labelgan.training.team import ALONE, Team
 
 SMOOTH = 1.0
 

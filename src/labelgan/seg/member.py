@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from labelgan.checkpoint import (
+from labelgan.training.checkpoint import (
     checkpoint_folders,
     load_latest,
     load_weights,
@@ -22,15 +22,15 @@ from labelgan.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from labelgan.config_seg import SegConfig, SegTrainConfig
+from labelgan.config.seg import SegConfig, SegTrainConfig
 from labelgan.data.case import LESION
-from labelgan.device import autocast
-from labelgan.errors import CheckpointError, ConfigError, TrainingError
-from labelgan.files import sweep, write_text_atomic
-from labelgan.interrupts import Interrupts
-from labelgan.parallel import Team
+from labelgan.training.device import autocast
+from labelgan.core.errors import CheckpointError, ConfigError, TrainingError
+from labelgan.core.files import sweep, write_text_atomic
+from labelgan.core.interrupts import Interrupts
+from labelgan.training.team import Team
 from labelgan.parallel_norm import join_norms
-from labelgan.rng import reseed_torch
+from labelgan.core.rng import reseed_torch
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import SMOOTH, cross_entropy, soft_dice_loss

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelgan.config_seg import SegNetworkConfig
-from labelgan.device import channels_last
-from labelgan.errors import ConfigError
+from labelgan.config.seg import SegNetworkConfig
+from labelgan.training.device import channels_last
+from labelgan.core.errors import ConfigError
 from labelgan.seg.networks_li2018 import Li2018
 
 

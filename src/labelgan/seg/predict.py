@@ -11,13 +11,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from labelgan.checkpoint import load_tensors, load_weights
-from labelgan.config import PrepareConfig
-from labelgan.config_seg import SegConfig, SegPredictConfig
+from labelgan.training.checkpoint import load_tensors, load_weights
+from labelgan.config.base import PrepareConfig
+from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.data.case import Case
-from labelgan.data.preprocess import prepare_case
-from labelgan.device import autocast, choose_device
-from labelgan.errors import CheckpointError, ConfigError, DataError
+from labelgan.data.prepare.case import prepare_case
+from labelgan.training.device import autocast, choose_device
+from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks import build_segmenter
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelgan.config_seg import SegPredictConfig
+from labelgan.config.seg import SegPredictConfig
 from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 
 if TYPE_CHECKING:
     from labelgan.seg.predict import Ensemble

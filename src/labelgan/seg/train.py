@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgan.checkpoint import require_same_settings
-from labelgan.config_seg import SegConfig
+from labelgan.training.checkpoint import require_same_settings
+from labelgan.config.seg import SegConfig
 from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
-from labelgan.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
-from labelgan.files import lock_folder, make_folder, naming, sha256_file, write_text_atomic
-from labelgan.interrupts import Interrupts
-from labelgan.parallel import Team
-from labelgan.parallel_launch import gathered
-from labelgan.rng import make_deterministic
+from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
+from labelgan.core.files import lock_folder, make_folder, naming, sha256_file, write_text_atomic
+from labelgan.core.interrupts import Interrupts
+from labelgan.training.team import Team
+from labelgan.training.launch import gathered
+from labelgan.core.rng import make_deterministic
 from labelgan.seg.batches import SegBatches, split_batch, steps_of
 from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
 from labelgan.seg.member import Member

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from labelgan.errors import DataError, LabelganError
+from labelgan.core.errors import DataError, LabelganError
 from labelgan.studio.blind import chance_words
 from labelgan.studio.guard import DOCUMENT_POLICY, MOST_BODY, Guard
 from labelgan.studio.index import Query

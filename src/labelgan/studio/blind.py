@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from labelgan.data.curation import BLIND_TESTS
 from labelgan.data.pictures import grey_window
-from labelgan.errors import DataError, LabelganError
-from labelgan.files import read_json, write_json_atomic
-from labelgan.rng import generator_for
+from labelgan.core.errors import DataError, LabelganError
+from labelgan.core.files import read_json, write_json_atomic
+from labelgan.core.rng import generator_for
 from labelgan.studio.grid import Grid
 from labelgan.studio.index import Index, SliceEntry
 from labelgan.studio.pictures import draw_slice

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from labelgan.errors import DataError, LabelganError
-from labelgan.files import read_json
+from labelgan.core.errors import DataError, LabelganError
+from labelgan.core.files import read_json
 from labelgan.studio.index import Index
 from labelgan.studio.sources import Source
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from labelgan.data.geometry import SliceGeometry
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.images import CaseImages
 
 

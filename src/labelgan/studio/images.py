@@ -13,9 +13,9 @@ import numpy as np
 from labelgan.data.case import Case, Volume
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.pictures import grey_window
-from labelgan.data.reading import read_header, voxel_hash
+from labelgan.data.reading.read import read_header, voxel_hash
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

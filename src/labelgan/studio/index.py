@@ -9,9 +9,9 @@ from typing import Any
 
 from labelgan.data.case import Case
 from labelgan.data.curation import Curation, Decision, read_curation, write_curation
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError, LabelganError
+from labelgan.core.errors import DataError, LabelganError
 from labelgan.studio.cache import Cache
 from labelgan.studio.images import CaseImages, lesion_areas, load_case, load_stored
 from labelgan.studio.sources import Keys, Source

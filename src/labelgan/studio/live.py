@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from labelgan.data.pictures import grey_window
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.cache import Cache
 from labelgan.studio.pictures import draw_mask, draw_slice
 

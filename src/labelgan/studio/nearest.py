@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelgan.audit.nearest import find_nearest
-from labelgan.audit.patterns import patterns_of
-from labelgan.errors import DataError, LabelganError
+from labelgan.audit.copies.nearest import find_nearest
+from labelgan.audit.copies.patterns import patterns_of
+from labelgan.core.errors import DataError, LabelganError
 from labelgan.studio.grid import Grid
 from labelgan.studio.index import CaseEntry, Index, SliceEntry
 from labelgan.studio.real import real_cases

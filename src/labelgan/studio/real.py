@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labelgan.data.synthetic_slices import seen_by_generator
-from labelgan.errors import LabelganError
+from labelgan.core.errors import LabelganError
 from labelgan.studio.grid import Grid
 from labelgan.studio.index import CaseEntry, Index
 from labelgan.studio.sources import Source

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.app import build_app
 from labelgan.studio.guard import cookie_name, new_token
 from labelgan.studio.session import Session

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.studio.blind import BlindTests
 from labelgan.studio.cache import Cache
 from labelgan.studio.flags import Judge, flags_of_audits

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelgan.data.export import nifti_bytes
-from labelgan.errors import DataError
+from labelgan.data.export.write import nifti_bytes
+from labelgan.core.errors import DataError
 from labelgan.studio.images import CaseImages
 
 MASK = "mask"

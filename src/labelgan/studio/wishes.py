@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelgan.gan.compose import LOADS, Wish
+from labelgan.gan.inputs.compose import LOADS, Wish
 
 if TYPE_CHECKING:
     from labelgan.gan.sample import Generator, Samples

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labelgan.config_seg import SegConfig
-from labelgan.config_study import StudyConfig
-from labelgan.errors import ConfigError
+from labelgan.config.seg import SegConfig
+from labelgan.config.study import StudyConfig
+from labelgan.core.errors import ConfigError
 
 # No movement at all: slices are shown as they are.
 STILL = {"flip": 0.0, "rotate": 0.0, "shear": 0.0, "zoom": (1.0, 1.0)}

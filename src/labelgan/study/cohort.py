@@ -16,11 +16,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelgan.data.case import LESION, Case, require_safe_ids
-from labelgan.data.layouts import read_cohort, require_unmixed
+from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, told_path
-from labelgan.data.reading import voxel_hash
-from labelgan.errors import DataError, LabelganError, LeakError
-from labelgan.files import read_json, sha256_file, write_json_atomic
+from labelgan.data.reading.read import voxel_hash
+from labelgan.core.errors import DataError, LabelganError, LeakError
+from labelgan.core.files import read_json, sha256_file, write_json_atomic
 
 Report = Callable[[int, int, str], None]
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labelgan.config_study import StudyConfig
+from labelgan.config.study import StudyConfig
 from labelgan.data.pseudonyms import keyfile
 from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.cost_rates import Rate
-from labelgan.study.cost_work import recipe
-from labelgan.study.ledger import Job
+from labelgan.study.cost.work import recipe
+from labelgan.study.engine.ledger import Job
 from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, SAMPLE
 
 BUDGET_S = 16.0  # of measuring, after the child's imports
@@ -175,7 +175,7 @@ def measure(
         began = time.monotonic()
         said = (Path(place) / "stderr").open("w+", encoding="utf-8")
         child = subprocess.Popen(
-            [sys.executable, "-m", "labelgan.study.cost_measure"],
+            [sys.executable, "-m", "labelgan.study.cost.measure"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, env=environment, text=True,
         )  # fmt: skip
         overdue = threading.Event()

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError
-from labelgan.study.cost_work import Sizes, recipe, work
+from labelgan.core.errors import DataError
+from labelgan.study.cost.work import Sizes, recipe, work
 from labelgan.study.jobs import STORE
-from labelgan.study.ledger import Job, Ledger
+from labelgan.study.engine.ledger import Job, Ledger
 from labelgan.study.plan import GENERATOR, MEMBER, PREPARE, Plan
 
 SPREAD = 1.5  # largest over smallest work from which on a fixed part can be told from the rest

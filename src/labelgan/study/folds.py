@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labelgan.config_study import StudyConfig
-from labelgan.errors import ConfigError
-from labelgan.rng import generator_for
+from labelgan.config.study import StudyConfig
+from labelgan.core.errors import ConfigError
+from labelgan.core.rng import generator_for
 from labelgan.study.cohort import KnownCohort
 
 LOAD_STRATA = 3  # low, middle and high lesion load

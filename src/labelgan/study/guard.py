@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.data.case import Case
-from labelgan.errors import LeakError
+from labelgan.core.errors import LeakError
 from labelgan.seg.folder import SegmenterFolder
 
 

@@ -13,17 +13,17 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from labelgan.config import PrepareConfig
-from labelgan.config_audit import AuditConfig
-from labelgan.config_gan import GanConfig
-from labelgan.config_seg import SegConfig
+from labelgan.config.base import PrepareConfig
+from labelgan.config.audit import AuditConfig
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
 from labelgan.data.case import LESION, Case, ImageRef
-from labelgan.data.layouts import read_cohort
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pseudonyms import using
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError, reworded
-from labelgan.files import read_json, sha256_file, write_json_atomic
-from labelgan.progress import Progress
+from labelgan.core.errors import DataError, reworded
+from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.core.progress import Progress
 from labelgan.study.guard import require_unseen
 from labelgan.study.places import Places
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
@@ -63,7 +63,7 @@ def run(context: Context) -> dict[str, Any]:
 
 def prepare(context: Context, places: Places) -> dict[str, Any]:
     """Makes the slice store of the cohort; every volume is prepared by itself, so that no fold knows another."""
-    from labelgan.data.prepare import prepare_store
+    from labelgan.data.prepare.cohort import prepare_store
 
     config = PrepareConfig.build(context.params["config"])
     with Progress("prepare", "case") as progress:
@@ -187,8 +187,8 @@ def train_member(context: Context, places: Places) -> dict[str, Any]:
 
 def predict(context: Context, places: Places) -> dict[str, Any]:
     """Predicts an arm's test cases with its ensemble; a case that any part of it has seen is refused."""
-    from labelgan.data.export import nifti_bytes
-    from labelgan.files import write_bytes_atomic
+    from labelgan.data.export.write import nifti_bytes
+    from labelgan.core.files import write_bytes_atomic
     from labelgan.seg.predict import Ensemble
 
     folders = [context.inputs[name] / SEGMENTER for name in sorted(context.inputs, key=lambda n: int(n.split("-")[1]))]
@@ -210,9 +210,9 @@ def predict(context: Context, places: Places) -> dict[str, Any]:
 
 def score(context: Context, places: Places) -> dict[str, Any]:
     """Scores an arm's predictions as the challenge does; undefined values stay undefined."""
-    from labelgan.data.reading import read_volume
-    from labelgan.metrics_pair import predicted_lesion
-    from labelgan.scoring import score_files
+    from labelgan.data.reading.read import read_volume
+    from labelgan.scoring.pair import predicted_lesion
+    from labelgan.scoring.files import score_files
 
     rows = []
     for case in _cases(context, places):

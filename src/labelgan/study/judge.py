@@ -11,7 +11,7 @@ from labelgan.audit.brains import estimate_brains
 from labelgan.audit.filters import SampleFilter
 from labelgan.audit.slices import AuditSlices
 from labelgan.data.store import SliceStore
-from labelgan.errors import DataError
+from labelgan.core.errors import DataError
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Judge
 

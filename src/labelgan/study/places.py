@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelgan.files import read_json, write_json_atomic
+from labelgan.core.files import read_json, write_json_atomic
 
 PLACES = "places.json"
 _OPTIONAL = ("test", "start_from", "synthetic", "pseudonymise")

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from labelgan.config import Config
-from labelgan.config_study import AUTO, StudyConfig
-from labelgan.errors import ConfigError
+from labelgan.config.base import Config
+from labelgan.config.study import AUTO, StudyConfig
+from labelgan.core.errors import ConfigError
 from labelgan.study.arms import ARMS, arm_settings, require_arms
 from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.folds import Fold, inner_split, make_folds
-from labelgan.study.ledger import Job
+from labelgan.study.engine.ledger import Job
 
 PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER = "prepare", "train generator", "sample", "audit", "train member"
 PREDICT, SCORE, CHOOSE = "predict", "score", "choose share"

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labelgan.config_study import StudyConfig
+from labelgan.config.study import StudyConfig
 from labelgan.data.pseudonyms import keyfile
-from labelgan.files import write_json_atomic, write_text_atomic
-from labelgan.metrics import METRICS
-from labelgan.provenance import provenance
+from labelgan.core.files import write_json_atomic, write_text_atomic
+from labelgan.scoring.metrics import METRICS
+from labelgan.core.provenance import provenance
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, facts_of
 from labelgan.study.jobs import AUDIT_FOLDER
-from labelgan.study.ledger import Job, Ledger
+from labelgan.study.engine.ledger import Job, Ledger
 from labelgan.study.plan import Plan
 
 STUDY, SCORES, VERDICT, REPORT, CONFIG = "study.json", "scores.csv", "verdict.json", "report.html", "config.toml"
@@ -141,7 +141,7 @@ def shareable(config: StudyConfig) -> StudyConfig:
 
 def write_verdict(folder: Path, seed: int) -> dict[str, Any]:
     """Makes verdict.json from scores.csv and gives it; see `study.verdict`."""
-    from labelgan.study.verdict import make_verdict, read_scores
+    from labelgan.study.verdict.verdict import make_verdict, read_scores
 
     verdict = make_verdict(read_scores(folder / SCORES), references=REFERENCES, seed=seed)
     write_json_atomic(folder / VERDICT, verdict)

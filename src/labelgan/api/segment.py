@@ -1,0 +1,117 @@
+"""The verbs of `labelgan segment`: train, predict, import Li et al.'s weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelgan.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from labelgan.config.seg import SegConfig
+    from labelgan.seg.import_li import ImportedLi
+    from labelgan.seg.predict_folder import PredictReport
+    from labelgan.seg.train import SegTrainingResult
+
+Report = Callable[[int, int, str], None]
+
+
+def segment_train(
+    store: str | Path,
+    out: str | Path,
+    *,
+    network: str | None = None,
+    preset: str | None = None,
+    ensemble: int | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    synthetic: str | Path | None = None,
+    exclude: Collection[str] = (),
+    settings: Collection[str] = (),
+    config: SegConfig | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    read_report: Report | None = None,
+) -> SegTrainingResult:
+    """Trains an ensemble of segmenters; see `seg.train.train_segmenter`.
+
+    Args:
+        store: a slice store.
+        out: segmenter folder.
+        network: key of ``seg.networks.SEGMENTERS``; li2018 by default.
+        preset: key of ``config_seg.PRESETS``.
+        ensemble: how many networks.
+        steps: optimiser steps of each.
+        seed: of every random stream.
+        synthetic: cohort of labelled synthetic slices to mix in.
+        exclude: case or patient ids to hold out.
+        settings: ``"a.b=value"``, as ``--set`` takes them; ``"train.fit_threshold=true"`` chooses the threshold on the
+            training patients.
+        config: every setting at once, instead of ``network`` and ``preset``; the other named ones still change it.
+        resume: go on from the last checkpoints of ``out``, if there are any, with its settings and exclusions.
+        report: called after every step.
+        read_report: called for every synthetic case that is read.
+    """
+    from labelgan.config.seg import SegConfig
+    from labelgan.data.store import SliceStore
+    from labelgan.seg.folder import SegmenterFolder
+    from labelgan.seg.train import train_segmenter
+
+    out = Path(out)
+    folder = SegmenterFolder(out)
+    named = {"train.members": ensemble, "train.steps": steps, "train.seed": seed}
+    all_settings = [*settings, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    if config is None and resume and folder.config.is_file():
+        config = folder.read_config()
+        if network is not None and network != config.network.name:
+            raise ConfigError(f"--network {network}", f"{out} is a segmenter of {config.network.name}")
+        if preset is not None and preset != config.preset:
+            raise ConfigError(f"--preset {preset}", f"{out} was made with preset {config.preset or 'none'}")
+    if config is None:
+        config = SegConfig.for_segmenter(network or "li2018", all_settings, preset)
+    else:
+        config = config.with_settings(all_settings)
+    if resume and not exclude and folder.manifest.is_file():
+        exclude = folder.read_manifest()["excluded"]
+    return train_segmenter(
+        SliceStore.open(Path(store)),
+        out,
+        config,
+        synthetic=None if synthetic is None else Path(synthetic),
+        exclude=exclude,
+        resume=resume,
+        report=report,
+        read_report=read_report,
+    )
+
+
+def segment_predict(
+    segmenter: str | Path,
+    source: str | Path,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    settings: Collection[str] = (),
+    challenge: bool = False,
+    report: Report | None = None,
+) -> PredictReport:
+    """Writes the lesion masks of a case, a cohort or the challenge's input; see `seg.predict_folder`."""
+    from labelgan.seg.predict_folder import predict_folder
+
+    return predict_folder(
+        Path(segmenter), Path(source), Path(out), device=device, settings=settings, challenge=challenge, report=report
+    )
+
+
+def segment_import_li(
+    files: Sequence[str | Path],
+    out: str | Path,
+    *,
+    brain_mask: str = "li2018",
+    brain_threshold: float | None = None,
+) -> ImportedLi:
+    """Turns the Keras weights of Li et al. 2018 into a segmenter folder; see `seg.import_li.import_li`."""
+    from labelgan.seg.import_li import import_li
+
+    return import_li([Path(file) for file in files], Path(out), brain_mask=brain_mask, brain_threshold=brain_threshold)

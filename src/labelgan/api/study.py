@@ -1,0 +1,209 @@
+"""The study's verbs: settings, plan, run, page. `labelgan.api.base` has the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelgan.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from labelgan.config.study import StudyConfig
+    from labelgan.study.cost.estimate import Estimate
+    from labelgan.study.plan import Plan
+    from labelgan.study.run import StudyResult, StudySources
+    from labelgan.study.engine.scheduler import Event
+
+Report = Callable[[int, int, str], None]
+
+
+def study_config(
+    *,
+    model: str | None = None,
+    network: str | None = None,
+    preset: str | None = None,
+    start_from: str | Path | None = None,
+    settings: Collection[str] = (),
+    config: str | Path | None = None,
+    resume_from: str | Path | None = None,
+) -> StudyConfig:
+    """Puts a study's settings together.
+
+    Args:
+        model: key of ``config_gan.MODELS``, or ``auto``, which is the default.
+        network: key of ``seg.networks.SEGMENTERS``; li2018 by default.
+        preset: one for generator, segmenter and slices, such as ``laptop``.
+        start_from: run folder that generators are tuned from, or ``"phantom"``; their settings are then its.
+        settings: ``"a.b=value"``, as ``--set`` takes them; they come last.
+        config: TOML file with every setting, instead of the names above.
+        resume_from: folder of a study; where it holds one and nothing is named, that study's settings hold.
+
+    Raises:
+        ConfigError, DataError: a name, setting or file cannot be used.
+    """
+    from labelgan import api
+    from labelgan.config.study import STUDY_PRESETS, StudyConfig
+
+    named = {"--model": model, "--network": network, "--preset": preset, "--start-from": start_from}
+    given = [name for name, value in named.items() if value is not None]
+    before = None if resume_from is None else Path(resume_from) / "config.toml"
+    if config is None and not given and before is not None and before.is_file():
+        config = before
+    if config is not None:
+        if given:
+            raise ConfigError(given[0], f"is settled by {config}; change single settings with --set")
+        return _found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).with_settings(list(settings))
+    parent = None
+    if start_from is not None:
+        parent = _parent(start_from)
+    # A parent's networks are settled, and with them its preset.
+    generator = api.training_config(model=model, preset=None if parent else preset, start_from=parent)
+    made = StudyConfig.for_names(generator, network or "li2018", preset, STUDY_PRESETS.get(preset or "", ()))
+    start = [] if start_from is None else [f"start_from={start_from}"]
+    return made.with_settings([*start, *settings])
+
+
+def _found_again(config: StudyConfig, study: Path) -> StudyConfig:
+    """A study's settings, with the run that its generators start from where the study's places.json says it lies."""
+    from labelgan.core.files import read_json
+    from labelgan.study.places import PLACES
+
+    if config.start_from is None or not (study / PLACES).is_file():
+        return config
+    place = read_json(study / PLACES).get("start_from")
+    same = place is not None and Path(place).name == config.start_from
+    return config.model_copy(update={"start_from": place}) if same else config
+
+
+def _parent(start_from: str | Path) -> Path:
+    from labelgan import api
+
+    parent = api.phantom_generator() if str(start_from) == api.PHANTOM_GENERATOR else Path(start_from)
+    if not (parent / "config.toml").is_file():
+        raise DataError(parent, "is not a run folder: it has no config.toml")
+    return parent
+
+
+def study_sources(
+    data: str | Path,
+    *,
+    test: str | Path | None = None,
+    synthetic: str | Path | None = None,
+    start_from: str | None = None,
+) -> StudySources:
+    """Names the folders that a study reads; see `study.run.StudySources`."""
+    from labelgan.study.run import StudySources
+
+    return StudySources(
+        Path(data),
+        test=None if test is None else Path(test),
+        start_from=None if start_from is None else _parent(start_from),
+        synthetic=None if synthetic is None else Path(synthetic),
+    )
+
+
+def study_plan(
+    config: StudyConfig,
+    sources: StudySources,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    report: Report | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Plan, Estimate]:
+    """Plans a study and estimates what it costs, without running anything; see `study.cost`."""
+    from labelgan.study.cost.estimate import estimate_plan
+    from labelgan.study.engine.ledger import Ledger
+    from labelgan.study.run import gpus_of_a_job, look, make_plan
+
+    out = Path(out)
+    cohort, test = look(sources, out, report)
+    plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
+    ledger = Ledger(out)
+    return plan, estimate_plan(plan, ledger, config, cohort, test, workers=workers, device=device, tell=tell)
+
+
+def run_study(
+    config: StudyConfig,
+    sources: StudySources,
+    out: str | Path,
+    *,
+    engine: str = "local",
+    engine_settings: Collection[str] = (),
+    device: str = "auto",
+    look_report: Report | None = None,
+    report: Report | None = None,
+    tell: Callable[[Event], None] | None = None,
+) -> StudyResult:
+    """Runs a study, or what is left of it; see `study.run.run_study`. Its report lies in ``out/report.html``."""
+    from labelgan.config_engine import EngineConfig
+    from labelgan.study.run import run_study
+
+    changed = EngineConfig().with_settings(list(engine_settings))
+    return run_study(
+        config,
+        sources,
+        Path(out),
+        engine=engine,
+        engine_config=changed,
+        device=device,
+        look_report=look_report,
+        report=report,
+        tell=tell,
+    )
+
+
+def study(
+    data: str | Path,
+    out: str | Path,
+    *,
+    test: str | Path | None = None,
+    synthetic: str | Path | None = None,
+    config: StudyConfig | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    device: str = "auto",
+    report: Report | None = None,
+    **named: Any,
+) -> StudyResult:
+    """Runs a study of a cohort, or what is left of it: ``labelgan study``.
+
+    Args:
+        data: folder of annotated scans.
+        out: the study's folder.
+        test: another cohort to test on.
+        synthetic: labelled cohort to use instead of training generators.
+        config: every setting; or ``named``.
+        engine: key of ``study.engines.ENGINES``.
+        workers: jobs at a time.
+        device: where jobs compute.
+        report: called after every job.
+        named: arguments of `study_config`.
+
+    Example:
+        >>> import labelgan
+        >>> result = labelgan.run_study("scans", "study", preset="laptop", settings=["folds=5"])  # doctest: +SKIP
+        >>> result.verdict["headline"]  # doctest: +SKIP
+    """
+    if config is not None and named:
+        raise ConfigError(next(iter(named)), "is given beside a whole config; give one or the other")
+    config = config or study_config(**named)
+    sources = study_sources(data, test=test, synthetic=synthetic, start_from=config.start_from)
+    engine_settings = [] if workers is None else [f"workers={workers}"]
+    return run_study(config, sources, out, engine=engine, engine_settings=engine_settings, device=device, report=report)
+
+
+def build_report(folder: str | Path) -> Path:
+    """Builds report.html of a study's folder again, and gives its path."""
+    from labelgan.study.run import again
+
+    return again(Path(folder))
+
+
+def verdict(folder: str | Path) -> dict[str, Any]:
+    """Reads the verdict of a study's folder."""
+    from labelgan.core.files import read_json
+
+    return read_json(Path(folder) / "verdict.json")

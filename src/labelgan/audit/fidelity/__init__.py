@@ -1,0 +1,1 @@
+"""Distances between the distributions of samples and of real slices, and the diversity of samples."""

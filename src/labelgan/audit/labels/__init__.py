@@ -1,0 +1,1 @@
+"""Agreement of masks with their images: contrast of lesions, their rims, sizes and places."""

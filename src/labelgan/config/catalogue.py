@@ -1,0 +1,319 @@
+"""Every setting in words: meaning, unit, default, value, where the value comes from, and the paper it follows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from labelgan.config.base import CheckConfig, Config, PrepareConfig
+from labelgan.config.audit import AuditConfig
+from labelgan.config_catalogue_sources import model_source, source_of
+from labelgan.config_engine import EngineConfig
+from labelgan.config.gan import AUTO_MODEL, MODELS, GanConfig
+from labelgan.config.gan import PRESETS as GAN_PRESETS
+from labelgan.config.seg import PRESETS as SEG_PRESETS
+from labelgan.config.seg import RECIPES, SegConfig
+from labelgan.config.study import STUDY_PRESETS, StudyConfig
+from labelgan.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One family of settings: its model, and the command that takes them."""
+
+    config: type[Config]
+    reached_by: str
+
+
+# One place to add a family of settings.
+TOPICS: dict[str, Topic] = {
+    "check": Topic(CheckConfig, "fixed; in Python, labelgan.data.check.integrity.check_cohort(limits=...)"),
+    "prepare": Topic(PrepareConfig, "labelgan prepare --set KEY=VALUE"),
+    "train": Topic(GanConfig, "labelgan train --set KEY=VALUE"),
+    "segment": Topic(SegConfig, "labelgan segment train --set KEY=VALUE"),
+    "audit": Topic(AuditConfig, "labelgan audit --set KEY=VALUE"),
+    "study": Topic(StudyConfig, "labelgan study --set KEY=VALUE"),
+    "engine": Topic(EngineConfig, "labelgan study --engine-set KEY=VALUE"),
+}
+
+# The parts of a study that are topics of their own.
+PARTS_OF_A_STUDY = {"prepare": "prepare", "generator": "train", "segmenter": "segment", "audit": "audit"}
+
+# First match counts; a unit that the description does not have is not made up.
+_UNITS = (
+    (r"\bpixels a pixel\b", "pixels a pixel"),
+    (r"\bz-score\b", "z-score"),
+    (r"\b[Ss]hare of\b|\bshare of the\b", ""),
+    (r"\bmm$|, mm\b|\bmm;", "mm"),
+    (r"\bseconds$", "seconds"),
+    (r"\bdegrees$", "degrees"),
+    (r"\bGB$", "GB"),
+    (r"\bin bytes$", "bytes"),
+    (r"\bin voxels$|\bnative voxels\b", "voxels"),
+    (r"\bpixels$|^pixels a side\b|\bpixels;", "pixels"),
+    (r"^slices a step$", "slices"),
+    (r"^steps\b|^(optimiser|generator|critic) steps\b", "steps"),
+)
+_SUFFIXES = {"_mm": "mm", "_px": "pixels", "_s": "seconds", "_gb": "GB", "minutes": "minutes", "_images": "images"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, as `labelgan config` tells it.
+
+    Attributes:
+        topic: key of ``TOPICS``.
+        key: dotted, as ``--set`` takes it.
+        meaning: the description that stands beside its default.
+        unit: empty where there is none.
+        allowed: type, choices and limits, in words.
+        default: what it is where nothing is said.
+        value: what it is after model, preset, file and ``--set``.
+        origin: what set the value: ``default``, ``model NAME``, ``preset NAME``, ``file NAME`` or ``--set``.
+        source: the paper that the value or the idea is from; empty where none is named.
+    """
+
+    topic: str
+    key: str
+    meaning: str
+    unit: str
+    allowed: str
+    default: Any
+    value: Any
+    origin: str
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON, with the way to reach the setting."""
+        return {**asdict(self), "reached_by": TOPICS[self.topic].reached_by}
+
+
+def catalogue(
+    topic: str,
+    *,
+    model: str | None = None,
+    preset: str | None = None,
+    network: str | None = None,
+    file: Path | None = None,
+    settings: Collection[str] = (),
+) -> list[Setting]:
+    """Gives every setting of a topic, in the order of its models.
+
+    Args:
+        topic: key of ``TOPICS``.
+        model: a generator's, for ``train`` and ``study``; ``auto`` by default.
+        preset: of the model, and of the segmenter.
+        network: a segmenter's, for ``segment`` and ``study``.
+        file: a ``config.toml``, such as a run's: it then says which model, preset and network these are. A value is the
+            file's where neither defaults nor these give it.
+        settings: ``"a.b=value"``, as ``--set`` takes them.
+
+    Raises:
+        ConfigError: a name, key or value is wrong, or the file cannot be read.
+    """
+    if topic not in TOPICS:
+        raise ConfigError(topic, f"no settings of that name; choose from {', '.join(TOPICS)}")
+    kind = TOPICS[topic].config
+    config: Config | None = None
+    if file is not None:
+        config = kind.from_toml(file)
+        model, preset, network = _names_in(config, model, preset, network)
+    layers = _layers(topic, model, preset, network)
+    values = {key: _plain(info.default) for key, info, _ in walk(kind)}
+    origins = dict.fromkeys(values, "default")
+    for origin, changes in layers:
+        values |= changes
+        origins |= dict.fromkeys(changes, origin)
+    if config is not None:
+        stored = _flat(config.model_dump(mode="json"))
+        theirs = {key: value for key, value in stored.items() if _plain(value) != values[key]}
+        values |= theirs
+        origins |= dict.fromkeys(theirs, f"file {file}")
+    if settings:
+        # A key of the table may hold a whole part, so the models apply the settings, and what they changed is theirs.
+        named = {setting.partition("=")[0].strip() for setting in settings}
+        after = _flat(kind.build(_nested(values), topic).with_settings(list(settings)).model_dump(mode="json"))
+        values |= {key: _plain(after[key]) for key in values}
+        origins |= {key: "--set" for key in values if any(key == name or key.startswith(f"{name}.") for name in named)}
+    return [_setting(topic, key, info, default, values[key], origins[key]) for key, info, default in walk(kind)]
+
+
+def find(words: str, topics: Collection[str] | None = None, **options: Any) -> list[Setting]:
+    """Gives the settings whose key is, or ends with, or holds ``words``: the first of these that finds any.
+
+    ``words`` may begin with a topic and a colon: ``train:objective.penalty``.
+
+    Raises:
+        ConfigError: nothing fits; the message names keys that are near.
+    """
+    topic, colon, key = words.partition(":")
+    if not colon:
+        topic, key = "", words
+    searched = [topic] if topic else list(topics or TOPICS)
+    everything = [
+        setting
+        for name in searched
+        for setting in catalogue(name, **options)
+        if name != "study" or topic == "study" or setting.key.partition(".")[0] not in PARTS_OF_A_STUDY
+    ]
+    for fits in (
+        lambda known: known == key,
+        lambda known: known.endswith(f".{key}"),
+        lambda known: key in known,
+    ):
+        found = [setting for setting in everything if key and fits(setting.key)]
+        if found:
+            return found
+    known = {setting.key for setting in everything} | {setting.key.rpartition(".")[2] for setting in everything}
+    near = difflib.get_close_matches(key, sorted(known), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`labelgan config show` lists them all"
+    raise ConfigError(words, f"no such setting; {hint}")
+
+
+def walk(kind: type[Config], parent: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Gives dotted key, field and default of every setting that is no part of settings itself."""
+    for name, info in kind.model_fields.items():
+        if isinstance(info.default, Config):
+            yield from walk(type(info.default), f"{parent}{name}.")
+        else:
+            yield f"{parent}{name}", info, _plain(info.default)
+
+
+def unit_of(key: str, meaning: str) -> str:
+    """Gives the unit that a setting's name or description has; empty where there is none."""
+    for suffix, unit in _SUFFIXES.items():
+        if key.endswith(suffix):
+            return unit
+    return next((unit for pattern, unit in _UNITS if re.search(pattern, meaning)), "")
+
+
+def allowed_of(info: FieldInfo) -> str:
+    """Puts a field's type, choices and limits into words."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of", "min_length": "at least"}
+    limits = [
+        f"{sign} {getattr(part, name):g}" + (" of them" if name == "min_length" else "")
+        for part in info.metadata
+        for name, sign in signs.items()
+        if getattr(part, name, None) is not None
+    ]
+    return ", ".join([_type_words(info.annotation), *limits])
+
+
+def _type_words(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation is type(None):
+        return "none"
+    if origin is Literal:
+        return " | ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " | ".join(_type_words(part) for part in inner)
+    if origin is tuple:
+        parts = [part for part in inner if part is not Ellipsis]
+        return f"list of {_type_words(parts[0])}" if Ellipsis in inner else f"{len(parts)} × {_type_words(parts[0])}"
+    if inner:  # Annotated
+        return _type_words(inner[0])
+    words = {int: "whole number", float: "number", bool: "true | false", str: "text"}
+    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _setting(topic: str, key: str, info: FieldInfo, default: Any, value: Any, origin: str) -> Setting:
+    meaning = info.description or ""
+    source = model_source(origin) or source_of(topic, key, meaning)
+    allowed = allowed_of(info)
+    unit = unit_of(key, meaning) if "number" in allowed or "|" in allowed else ""
+    return Setting(topic, key, meaning, unit, allowed, default, value, origin, source)
+
+
+def _layers(topic: str, model: str | None, preset: str | None, network: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """What model, network and preset change, in order, by dotted key."""
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if topic in ("train", "study"):
+        name = AUTO_MODEL if model in (None, "auto") else model
+        known_to_generator = preset if topic == "train" or preset in GAN_PRESETS else None
+        GanConfig.for_model(name, known_to_generator)  # refuses unknown names, in words
+        layers.append((f"model {name}", _flat({"model": name, **MODELS[name]})))
+        if known_to_generator is not None:
+            changes = {"preset": known_to_generator, **GAN_PRESETS[known_to_generator][name]}
+            layers.append((f"preset {known_to_generator}", _flat(changes)))
+        if topic == "study":
+            layers = [(origin, _under("generator", changes)) for origin, changes in layers]
+    if topic in ("segment", "study"):
+        name = network or "li2018"
+        SegConfig.for_segmenter(name, [], preset if topic == "segment" or preset in SEG_PRESETS else None)
+        seg_layers = [(f"network {name}", _flat(_merged(RECIPES[name], {"network": {"name": name}})))]
+        if preset in SEG_PRESETS:
+            seg_layers.append((f"preset {preset}", _flat({"preset": preset, **SEG_PRESETS[preset]})))
+        if topic == "study":
+            seg_layers = [(origin, _under("segmenter", changes)) for origin, changes in seg_layers]
+        layers += seg_layers
+    if topic == "study" and preset in STUDY_PRESETS:
+        made = _flat(StudyConfig().with_settings(list(STUDY_PRESETS[preset])).model_dump(mode="json"))
+        named = [setting.partition("=")[0] for setting in STUDY_PRESETS[preset]]
+        layers.append((f"preset {preset}", {key: made[key] for key in named}))
+    return layers
+
+
+def _names_in(
+    config: Config, model: str | None, preset: str | None, network: str | None
+) -> tuple[str | None, str | None, str | None]:
+    generator = config.generator if isinstance(config, StudyConfig) else config
+    segmenter = config.segmenter if isinstance(config, StudyConfig) else config
+    if isinstance(generator, GanConfig):
+        model, preset = model or generator.model, preset or generator.preset
+    if isinstance(segmenter, SegConfig):
+        network, preset = network or segmenter.network.name, preset or segmenter.preset
+    return model, preset, network
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: {**base.get(key, {}), **changes.get(key, {})} for key in {**base, **changes}}
+
+
+def _under(parent: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{parent}.{key}": value for key, value in changes.items()}
+
+
+def _flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{parent}{key}.") if isinstance(value, Mapping) else {f"{parent}{key}": _plain(value)}
+    return flat
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return nested
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def read_kind(file: Path) -> str:
+    """Tells of which topic a ``config.toml`` is, by its keys.
+
+    Raises:
+        ConfigError: it cannot be read, or is of none.
+    """
+    try:
+        keys = set(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(file, f"cannot be read as TOML: {error}") from None
+    fitting = [name for name, topic in TOPICS.items() if keys and keys <= set(topic.config.model_fields)]
+    if not fitting:
+        raise ConfigError(file, f"is a configuration of none of {', '.join(TOPICS)}; name the topic to see its faults")
+    return fitting[0]

@@ -1,0 +1,99 @@
+"""Settings of a study: who is held out, what is compared, and the settings of every stage in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from labelgan.config.base import Config, PrepareConfig
+from labelgan.config.audit import AuditConfig
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Folds = Literal["lopo"] | Annotated[int, Field(ge=2)]
+Count = Annotated[int, Field(ge=1)]
+
+DEFAULT_ARMS = ("real", "classical", "classical+copypaste", "classical+synthetic", "classical+shuffled")
+AUTO = "auto"
+
+# What ``--preset`` sets besides the presets of that name of generator and segmenter: slices that a CPU can train on.
+STUDY_PRESETS: dict[str, tuple[str, ...]] = {
+    "laptop": ("prepare.size=[64, 64]", "members=1", "samples=200", "generator.train.steps=1000"),
+}
+
+
+class StudyConfig(Config):
+    """Everything that ``labelgan study`` needs besides the data."""
+
+    arms: tuple[str, ...] = Field(default=DEFAULT_ARMS, min_length=1, description="keys of study.arms.ARMS")
+    folds: Folds = Field(
+        default="lopo", description="lopo: every patient is held out once; K: so many groups of patients"
+    )
+    patients: tuple[Count, ...] = Field(
+        default=(), description="learning curve: numbers of training patients; empty: cross-validation"
+    )
+    repeats: int = Field(default=1, ge=1, le=1000, description="draws of training patients, or splits into folds")
+    members: int = Field(default=3, ge=1, le=64, description="networks averaged in every arm")
+    share: Literal["auto"] | Share = Field(
+        default=1 / 3, description="synthetic share of a batch; auto: chosen by inner validation in each fold"
+    )
+    shares: tuple[Share, ...] = Field(
+        default=(1 / 12, 1 / 6, 1 / 3), min_length=1, description="what auto chooses from; more has harmed elsewhere"
+    )
+    samples: int = Field(default=500, ge=2, description="synthetic slices that each fold's generator makes")
+    copypaste: float = Field(
+        default=0.5, gt=0, le=1, description="share of real slices that another patient's lesions are pasted into"
+    )
+    start_from: str | None = Field(
+        default=None, description="run that every fold's generator is tuned from; phantom: the one in the package"
+    )
+    audited: bool = Field(
+        default=True, description="audit each fold's synthetic slices against its training and held-out patients"
+    )
+    filtered: bool = Field(
+        default=False,
+        description="leave out copies of a fold's training patients and masks that do not fit, as `sample --audited`",
+    )
+    seed: int = Field(default=0, ge=0, description="of folds, generators, samples and segmenters")
+    prepare: PrepareConfig = PrepareConfig()
+    generator: GanConfig = GanConfig()
+    segmenter: SegConfig = SegConfig()
+    audit: AuditConfig = AuditConfig()
+
+    @field_validator("patients")
+    @classmethod
+    def _rising(cls, patients: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(patients)))
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> Self:
+        if len(set(self.arms)) != len(self.arms):
+            raise ValueError("an arm is named twice")
+        return self
+
+    @property
+    def protocol(self) -> str:
+        """``learning-curve`` or ``cross-validation``."""
+        return "learning-curve" if self.patients else "cross-validation"
+
+    @classmethod
+    def for_names(
+        cls,
+        generator: GanConfig,
+        network: str = "li2018",
+        preset: str | None = None,
+        settings: Collection[str] = (),
+    ) -> Self:
+        """Puts a study's settings together from a generator's, a segmenter's name and ``a.b=value`` ones.
+
+        Raises:
+            ConfigError: a name or setting is unknown.
+        """
+        segmenter = SegConfig.for_segmenter(network, [], preset) if preset else SegConfig.for_segmenter(network)
+        values = cls().model_dump(mode="json")
+        values["generator"] = generator.model_dump(mode="json")
+        values["segmenter"] = segmenter.model_dump(mode="json")
+        return cls.build(values, "study").with_settings(list(settings))

@@ -1,0 +1,1 @@
+"""Errors, files, random streams, provenance, progress and interrupts: what everything else stands on."""

@@ -1,0 +1,238 @@
+"""One pass over a whole cohort that tells every problem at once, each naming its case, file and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from labelgan.config.base import CheckConfig
+from labelgan.data.case import LESION, SAFE_ID_WORDS, Case, Cohort, ImageRef, is_safe_id
+from labelgan.data.prepare.face import face_warning, shows_face
+from labelgan.data.reading.header import DEFAULT_LIMITS, Header, grid_corners
+from labelgan.data.integrity_cohort import duplicate_ids, duplicate_voxels, other_layouts, without_lesions
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severity
+from labelgan.data.reading.read import read_with_header, to_mask, voxel_hash
+from labelgan.core.errors import DataError
+
+__all__ = ["CaseFacts", "CheckReport", "Problem", "check_cohort"]
+
+_LARGEST_SPACING_MM = 50.0
+_SMALLEST_SPACING_MM = 0.01
+# A qform is a rotation in float32 quaternions: it may be off by some hundredths of a millimetre at the far corners.
+_QFORM_SLACK = 10.0
+_LARGEST_SLANT = 0.02  # about a degree; a rotation in float32 is 10,000 times closer
+_MASK = "mask"
+
+# What to do next: endings of the messages about the commonest faults.
+_LEAVE_OUT = "or leave the case out (`labelgan prepare --exclude ID`)"
+_RESAMPLE = "resample it onto that grid (a mask by nearest neighbour), or export it again"
+
+
+def check_cohort(
+    root: Path,
+    limits: CheckConfig = DEFAULT_LIMITS,
+    layout: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Reads every file of a cohort once and tells everything that is wrong.
+
+    Memory is bounded by one case, whatever the number of cases and whatever the headers claim.
+
+    Args:
+        root: the cohort's folder.
+        limits: largest sizes that are read, and how far two grids may be apart.
+        layout: a name in ``layouts.LAYOUTS``, or None to find it by looking.
+        progress: called with (cases done, cases in all) after each case.
+
+    Raises:
+        DataError: the folder is missing or no layout is recognised. Bad files never raise: they become problems.
+    """
+    cohort = read_cohort(Path(root), layout)
+    problems: list[Problem] = [Problem(note.case, note.path, note.reason, "warning") for note in cohort.notes]
+    if layout is None:
+        problems += other_layouts(cohort)
+    facts: list[CaseFacts] = []
+    for done, case in enumerate(cohort.cases, start=1):
+        checker = _CaseChecker(case, cohort, limits)
+        facts.append(checker.run())
+        problems += checker.problems
+        if progress is not None:
+            progress(done, len(cohort.cases))
+    problems += duplicate_ids(cohort)
+    problems += duplicate_voxels(cohort, facts)
+    problems += without_lesions(cohort, facts)
+    if (warning := face_warning(cohort, sum(known.face for known in facts))) is not None:
+        problems.append(Problem(None, cohort.root, warning, "warning"))
+    return CheckReport(cohort, tuple(problems), tuple(facts))
+
+
+class _CaseChecker:
+    """Goes through the files of one case, one at a time, and collects what is wrong."""
+
+    def __init__(self, case: Case, cohort: Cohort, limits: CheckConfig) -> None:
+        self.case, self.cohort, self.limits = case, cohort, limits
+        self.problems: list[Problem] = []
+        self.reference: tuple[str, Header] | None = None  # the first image that was read, on whose grid the others lie
+        self.hashes: dict[str, str] = {}
+        self.constant: set[str] = set()
+        self.face = False
+
+    def run(self) -> CaseFacts:
+        self._names()
+        for channel, ref in self.case.images.items():
+            self._image(channel, ref)
+        lesion_voxels = None if self.case.mask is None else self._mask(self.case.mask)
+        if self.case.brain_mask is not None:
+            self._brain_mask(self.case.brain_mask)
+        self._same_channels()
+        hashes = {channel: digest for channel, digest in self.hashes.items() if channel not in self.constant}
+        if self.reference is None:
+            return CaseFacts(lesion_voxels=lesion_voxels, hashes=hashes, face=self.face)
+        header = self.reference[1]
+        return CaseFacts(header.shape, header.spacing_mm, lesion_voxels, hashes, self.face)
+
+    def _tell(self, file: Path | None, reason: str, severity: Severity = "error") -> None:
+        self.problems.append(Problem(self.case.id, file, " ".join(reason.split()), severity))
+
+    def _names(self) -> None:
+        if not is_safe_id(self.case.id):
+            self._tell(self._folder(), f"unsafe id {self.case.id[:70]!r}: rename it; {SAFE_ID_WORDS}")
+        missing = [channel for channel in self.cohort.channels if channel not in self.case.images]
+        if missing:
+            self._tell(self._folder(), f"missing {' and '.join(missing)}, which other cases have: add it, {_LEAVE_OUT}")
+        if not self.case.images and not missing:
+            self._tell(self._folder(), "no image")
+        if self.case.mask is None and any(case.mask is not None for case in self.cohort.cases):
+            self._tell(self._folder(), "no mask: not annotated, so not used for training", "warning")
+
+    def _folder(self) -> Path | None:
+        files = [ref.path for ref in (*self.case.images.values(), self.case.mask) if ref is not None]
+        return files[0].parent if files else None
+
+    def _image(self, channel: str, ref: ImageRef) -> None:
+        try:
+            header, volume = read_with_header(ref, self.limits)
+        except DataError as error:
+            self._tell(ref.path, error.reason)
+            return
+        self._grid(channel, ref, header)
+        if _is_finite_throughout(volume.data):
+            self.face = self.face or (not header.is_picture and shows_face(volume))
+            if volume.data.size and (volume.data == volume.data.flat[0]).all():
+                self.constant.add(channel)
+                what = "all zero" if volume.data.flat[0] == 0 else f"constant ({volume.data.flat[0]:g} everywhere)"
+                told = f"the image is {what}"
+                if self._is_slice(header):
+                    self._tell(ref.path, told, "warning")
+                else:
+                    self._tell(ref.path, f"{told}: export it again, {_LEAVE_OUT}")
+        else:
+            wrong = int(np.count_nonzero(~np.isfinite(volume.data)))
+            self._tell(ref.path, f"{wrong} voxels are NaN or infinite: make the image again, {_LEAVE_OUT}")
+        self.hashes[channel] = voxel_hash(volume)
+
+    def _grid(self, what: str, ref: ImageRef, header: Header) -> None:
+        """Axes, spacing and affines of one file, and its grid against the first image's."""
+        singles = sum(size == 1 for size in header.shape)
+        if singles > int(self._is_slice(header)):
+            self._tell(
+                ref.path,
+                f"a single-voxel axis: shape {_times(header.shape)}, and a volume is expected: export the whole series",
+            )
+            return  # it is no grid for other files to be held against, nor the other way round
+        spacing = header.spacing_mm
+        if not header.is_picture and not all(_SMALLEST_SPACING_MM <= s <= _LARGEST_SPACING_MM for s in spacing):
+            self._tell(ref.path, f"implausible voxel size {' x '.join(f'{s:g}' for s in spacing)} mm", "warning")
+        if header.qform is not None:
+            apart = _apart_mm(header.corners_mm(), grid_corners(header.shape, header.qform))
+            if not apart <= _QFORM_SLACK * self.limits.grid_tolerance_mm:
+                self._tell(ref.path, f"its qform and sform differ ({_mm(apart)} apart): the sform is used", "warning")
+        if self.reference is None:
+            if what != _MASK:
+                self.reference = (what, header)
+                self._perpendicular(ref, header)
+            return
+        name, first = self.reference
+        if header.shape != first.shape:
+            differs = f"shape {_times(header.shape)} differs from {_times(first.shape)} of {name}"
+            self._tell(ref.path, f"{differs}: {_RESAMPLE}")
+            return
+        apart = _apart_mm(header.corners_mm(), first.corners_mm())
+        if header.is_picture == first.is_picture and not apart <= self.limits.grid_tolerance_mm:
+            self._tell(ref.path, f"affine differs from that of {name}: grid corners {_mm(apart)} apart; {_RESAMPLE}")
+
+    def _perpendicular(self, ref: ImageRef, header: Header) -> None:
+        axes = header.affine[:3, :3] / np.array(header.spacing_mm)
+        slant = float(np.abs(axes.T @ axes - np.eye(3)).max())  # the cosine between two axes
+        if slant > _LARGEST_SLANT:
+            degrees = np.degrees(np.arccos(min(slant, 1.0)))
+            told = f"its axes are {degrees:.3g} degrees apart, not 90: slices would show a sheared brain"
+            self._tell(ref.path, f"{told}; resample the case onto a perpendicular grid", "warning")
+
+    def _mask(self, ref: ImageRef) -> int | None:
+        """Checks the mask and gives its number of lesion voxels, or None when it cannot be used."""
+        try:
+            header, stored = read_with_header(ref, self.limits, indexed=True)
+        except DataError as error:
+            self._tell(ref.path, f"mask: {error.reason}")
+            return None
+        self._grid(_MASK, ref, header)
+        try:
+            mask = to_mask(ref, header, stored).data
+        except DataError as error:
+            self._tell(ref.path, f"mask: {error.reason}")
+            return None
+        lesion = int(np.count_nonzero(mask == LESION))
+        if not lesion and mask.any():
+            self._tell(ref.path, "the mask holds only label 2 (other pathology), no lesion", "warning")
+        elif not lesion and not self._is_slice(header):
+            self._tell(ref.path, "the mask is empty", "warning")
+        return lesion
+
+    def _brain_mask(self, ref: ImageRef) -> None:
+        try:
+            header, volume = read_with_header(ref, self.limits, indexed=True)
+        except DataError as error:
+            self._tell(ref.path, f"brain mask: {error.reason}", "warning")
+            return
+        if self.reference is not None and header.shape != self.reference[1].shape:
+            self._tell(ref.path, f"brain mask of shape {_times(header.shape)} does not fit the images", "warning")
+        if not (volume.data > 0).any():
+            self._tell(ref.path, "the brain mask is empty", "warning")
+
+    def _same_channels(self) -> None:
+        names = [channel for channel in self.hashes if channel not in self.constant]
+        for index, channel in enumerate(names):
+            for other in names[:index]:
+                if self.hashes[channel] == self.hashes[other]:
+                    self._tell(
+                        self.case.images[channel].path,
+                        f"{channel} holds the same voxels as {other}: fetch the right file",
+                    )
+                    break
+
+    def _is_slice(self, header: Header) -> bool:
+        """One slice stands for a case in pictures, in pairs, and in cohorts of synthetic slices."""
+        single = self.cohort.slices_only or self.case.synthetic or self.cohort.layout == "pairs"
+        return (header.is_picture or single) and 1 in header.shape
+
+
+def _is_finite_throughout(data: np.ndarray) -> bool:
+    # Minimum and maximum propagate NaN and show infinities without a second array of the volume's size.
+    return bool(np.isfinite(data.min()) and np.isfinite(data.max()))
+
+
+def _apart_mm(corners: np.ndarray, others: np.ndarray) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(((corners - others) ** 2).sum(axis=1)).max())
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)
+
+
+def _mm(distance: float) -> str:
+    return f"{distance:.3g} mm"

@@ -1,0 +1,195 @@
+"""A whole cohort to a slice store, one case in memory at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from labelgan.core.version import __version__
+from labelgan.config.base import PrepareConfig
+from labelgan.data.case import LESION, OTHER_PATHOLOGY, Cohort, require_safe_ids
+from labelgan.data.prepare.face import face_warning
+from labelgan.data.prepare.case import PreparedCase, prepare_case
+from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
+from labelgan.core.errors import ConfigError, DataError, LabelganError
+from labelgan.core.files import new_folder, read_json, write_json_atomic, write_text_atomic
+
+Progress = Callable[[int, int, str], None]
+
+
+class ArrayWriter:
+    """Appends to an ``.npy`` file whose length is not known beforehand; the header is completed on leaving."""
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: Any) -> None:
+        self.row_shape, self.dtype, self.rows = row_shape, np.dtype(dtype), 0
+        self.stream = path.open("wb")
+        self._write_header()
+        self.start = self.stream.tell()
+
+    def _write_header(self) -> None:
+        # NumPy leaves room in the header for the first axis to grow, so that its length stays the same.
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (self.rows, *self.row_shape)}
+        np.lib.format.write_array_header_1_0(self.stream, header)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Adds rows, converted to the file's type."""
+        assert rows.shape[1:] == self.row_shape, (rows.shape, self.row_shape)
+        self.stream.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
+        self.rows += len(rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self.stream:
+            if kind is None:
+                self.stream.seek(0)
+                self._write_header()
+                assert self.stream.tell() == self.start
+                self.stream.flush()
+                os.fsync(self.stream.fileno())
+
+
+def prepare_store(
+    data: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    *,
+    exclude: Collection[str] = (),
+    force: bool = False,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> SliceStore:
+    """Makes the slice store of a cohort: ``labelgan prepare``. The store appears whole, or not at all.
+
+    Args:
+        data: root folder of the cohort, in any layout.
+        out: folder to make.
+        config: settings; None takes the defaults.
+        exclude: ids of cases or patients to leave out.
+        force: replace ``out`` where it is a slice store already.
+        progress: called as (cases done, cases, case id) before each case and once at the end.
+        warn: called with a line where cases may show a face.
+
+    Raises:
+        DataError: the cohort cannot be read; the message names the file. Or another process makes the same store.
+        ConfigError: ``out`` is in the way, or ``exclude`` names nobody.
+        LeakError: the cohort is an export of scans and synthetic slices together.
+    """
+    from labelgan.data.layouts.detect import read_cohort, require_unmixed
+
+    data, out = Path(data), Path(out)
+    config = PrepareConfig.build({}) if config is None else config
+    _require_free(out, force)
+    cohort = read_cohort(data)
+    require_unmixed(data)
+    require_known(exclude, ((case.id, case.patient) for case in cohort.cases), data)
+    with new_folder(out, replace=force) as building:
+        faces = _write_store(cohort, building, config, exclude, progress)
+        _require_free(out, force)
+    if warn is not None and (warning := face_warning(cohort, faces)) is not None:
+        warn(warning)
+    return SliceStore.open(out)
+
+
+def _require_free(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        content = read_json(out / "manifest.json")
+        is_store = isinstance(content, dict) and content.get("format") == FORMAT
+    except DataError:
+        is_store = False
+    if not is_store:
+        raise ConfigError(out, "exists, is not empty and is not a slice store: it is left alone")
+    if not force:
+        raise ConfigError(out, "is a slice store already; --force replaces it")
+
+
+def _write_store(
+    cohort: Cohort, folder: Path, config: PrepareConfig, exclude: Collection[str], progress: Progress | None
+) -> int:
+    """Writes the files of a store; gives the number of cases that may show a face."""
+    cases = [case for case in cohort.cases if case.id not in exclude and case.patient not in exclude]
+    if not cases:
+        raise DataError(cohort.root, "no case is left to prepare: --exclude names them all")
+    require_safe_ids(cases, cohort.root)
+    channels = cohort.channels or tuple(cases[0].images)
+    height, width = config.size
+    stored: list[StoredCase] = []
+    faces = 0
+    owners: dict[tuple[str, ...], tuple[str, str]] = {}
+    with (
+        ArrayWriter(folder / "images.npy", (len(channels), height, width), np.float16) as images,
+        ArrayWriter(folder / "masks.npy", (height, width), np.uint8) as masks,
+        ArrayWriter(folder / "brains.npy", (height, width), np.uint8) as brains,
+        ArrayWriter(folder / "index.npy", (), INDEX_DTYPE) as index,
+    ):
+        for number, case in enumerate(cases):
+            if progress is not None:
+                progress(number, len(cases), case.id)
+            prepared = prepare_case(case, config, channels)
+            voxels = tuple(prepared.hashes[channel] for channel in channels)
+            owner_case, owner = owners.setdefault(voxels, (case.id, case.patient))
+            if owner != case.patient:
+                reason = f"patient {case.patient} has the voxels of case {owner_case} of patient {owner}"
+                raise DataError(case.images[channels[0]].path, f"{reason}; --exclude one of them")
+            faces += prepared.face
+            stored.append(_record(prepared, index.rows))
+            images.append(prepared.images_ZCHW)
+            masks.append(prepared.masks_ZHW)
+            brains.append(prepared.brains_ZHW)
+            index.append(_index_rows(prepared, number))
+    try:
+        manifest = StoreManifest(
+            labelgan_version=__version__,
+            layout=cohort.layout,
+            channels=channels,
+            size=config.size,
+            slices=index.rows,
+            cases=tuple(stored),
+        )
+    except ValueError as error:
+        raise LabelganError(cohort.root, f"cannot be described: {error}") from None
+    write_text_atomic(folder / "config.toml", config.to_toml())
+    write_json_atomic(folder / "manifest.json", manifest.model_dump(mode="json"))
+    if progress is not None:
+        progress(len(cases), len(cases), "")
+    return faces
+
+
+def _record(prepared: PreparedCase, first: int) -> StoredCase:
+    case = prepared.case
+    slice_mm, row_mm, column_mm = prepared.geometry.spacing_mm
+    return StoredCase(
+        id=case.id,
+        patient=case.patient,
+        site=case.site,
+        session=case.session,
+        split=case.split,
+        labelled=case.mask is not None,
+        first=first,
+        count=len(prepared.z),
+        pixel_mm=(row_mm, column_mm),
+        slice_mm=slice_mm,
+        lesion_voxels_cropped=prepared.lesion_voxels_cropped,
+        hashes=dict(prepared.hashes),
+        intensity={channel: Intensity(**values) for channel, values in prepared.intensity.items()},
+        geometry=prepared.geometry,
+    )
+
+
+def _index_rows(prepared: PreparedCase, number: int) -> np.ndarray:
+    rows = np.empty(len(prepared.z), dtype=INDEX_DTYPE)
+    rows["case"] = number
+    rows["z"] = prepared.z
+    rows["z_fraction"] = prepared.z_fraction
+    rows["lesion_voxels"] = (prepared.masks_ZHW == LESION).sum(axis=(1, 2))
+    rows["other_voxels"] = (prepared.masks_ZHW == OTHER_PATHOLOGY).sum(axis=(1, 2))
+    rows["brain_voxels"] = prepared.brains_ZHW.sum(axis=(1, 2))
+    return rows

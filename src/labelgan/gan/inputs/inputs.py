@@ -1,0 +1,174 @@
+"""What a generator is given: z alone, or a composed slice with noise. One place to add a kind (a line in INPUTS).
+
+Sample i's input depends on (seed, i) alone, a training batch's on the generator it is drawn from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelgan.config.gan import GanConfig
+from labelgan.data.prepare.case import from_unit, to_unit
+from labelgan.data.store import SliceStore
+from labelgan.core.errors import ConfigError
+from labelgan.gan.inputs.appearance import match_brightness, restyle
+from labelgan.gan.inputs.compose import Composer, Composition, Wish
+from labelgan.gan.inputs.content import Content
+from labelgan.gan.latent import batch_latents, sample_latents
+from labelgan.gan.inputs.mask_channel import encode_mask
+from labelgan.gan.networks.families import family_of
+from labelgan.core.rng import generator_for
+
+
+class Inputs(Protocol):
+    """Gives a generator's arguments, CPU tensors with one row a slice."""
+
+    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
+        """Arguments for a training batch."""
+        ...
+
+    def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
+        """Arguments for samples ``indices``; raises ConfigError where a wish cannot be granted."""
+        ...
+
+    def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
+        """What is done to the generator's output, (N, C, H, W) in [-1, 1], before it is a sample."""
+        ...
+
+    @property
+    def grants(self) -> tuple[str, ...]:
+        """The fields of `Wish` that it can grant."""
+        ...
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites that it knows."""
+        ...
+
+
+class Latents:
+    """z, and nothing else."""
+
+    grants: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+
+    def __init__(self, config: GanConfig, content: Content | None) -> None:
+        self.config = config.network
+
+    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
+        """Z (N, Z)."""
+        return (batch_latents(self.config, rng, count),)
+
+    def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
+        """Z (N, Z); raises ConfigError for any wish: z has no axis of a known meaning."""
+        if wish is not None and not wish.asks_nothing:
+            raise ConfigError(
+                "--load, --z, --site", "this model makes slices as they come; train --model refiner to ask for some"
+            )
+        return (sample_latents(self.config, seed, indices),)
+
+    def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
+        """The very same slices."""
+        return slices_NCHW
+
+
+class Compositions:
+    """Composed slices (N, C + 1, H, W) in [-1, 1] with the mask channel last, noise (N, K, H, W), and z (N, Z)."""
+
+    grants: tuple[str, ...] = ("load", "height", "mask_HW", "site")
+
+    def __init__(self, config: GanConfig, content: Content | None) -> None:
+        assert content is not None
+        self.config = config
+        self.composer = Composer(content, config.content)
+        self.sites: tuple[str, ...] = content.sites
+        self._stock: tuple[Tensor, np.ndarray] | None = None
+        self._last: tuple[int, Wish | None, dict[int, Composition]] = (0, None, {})  # what `finish` asks for again
+
+    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
+        """Draws from a stock of composed slices, those with a lesion as often as the critic sees real ones."""
+        slices_NCHW, with_lesion = self._composed()
+        share = self.config.train.lesion_fraction
+        chosen = rng.integers(len(slices_NCHW), size=count)
+        if share is not None and with_lesion.any() and not with_lesion.all():
+            pick = rng.random(count) < share
+            chosen = np.where(
+                pick, rng.choice(np.flatnonzero(with_lesion), count), rng.choice(np.flatnonzero(~with_lesion), count)
+            )
+        part = slices_NCHW[torch.from_numpy(chosen)].float()
+        return part, *self._noise(rng, count, part.shape[-2:])
+
+    def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
+        """Composes and draws each sample from streams of its own."""
+        indices = list(indices)
+        made = {index: self._compose(seed, index, wish) for index in indices}
+        self._last = (seed, wish, made)
+        slices_NCHW = self._as_channels([made[index] for index in indices])
+        noise = [self._noise(generator_for(seed, "z", index), 1, slices_NCHW.shape[-2:]) for index in indices]
+        return slices_NCHW, *(torch.cat(parts) for parts in zip(*noise, strict=True))
+
+    def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
+        """Restyles each sample's images, at random or to the site that is wished; its mask stays."""
+        strength, site = self.config.content.style, None if wish is None else wish.site
+        if strength == 0 and site is None:
+            return slices_NCHW
+        last_seed, last_wish, last = self._last
+        made = last if last_seed == seed and last_wish is wish else {}
+        finished = slices_NCHW.cpu().clone()
+        for number, index in enumerate(indices):
+            rng = generator_for(seed, "style", index)
+            item = made.get(index) or self._compose(seed, index, wish)
+            z_scores_CHW = from_unit(finished[number, :-1].numpy())
+            if site is None:
+                styled_CHW = restyle(z_scores_CHW, item.brain_HW, strength, rng)
+            else:
+                like = self.composer.of_site(site).example(item.height, rng)
+                styled_CHW = match_brightness(z_scores_CHW, item.brain_HW, item.lesion_HW, like)
+            finished[number, :-1] = torch.from_numpy(to_unit(styled_CHW))
+        return finished.to(slices_NCHW.device)
+
+    def _compose(self, seed: int, index: int, wish: Wish | None) -> Composition:
+        return self.composer.compose(generator_for(seed, "composition", index), wish)
+
+    def _composed(self) -> tuple[Tensor, np.ndarray]:
+        """The stock, made when it is first asked for: float16 slices, and which have a lesion."""
+        if self._stock is None:
+            seed = self.config.train.seed
+            made = [
+                self.composer.compose(generator_for(seed, "stock", number))
+                for number in range(self.config.content.stock)
+            ]
+            self._stock = self._as_channels(made).half(), np.array([item.lesion_HW.any() for item in made])
+        return self._stock
+
+    def _as_channels(self, made: list[Composition]) -> Tensor:
+        images_NCHW = to_unit(torch.from_numpy(np.stack([item.image_CHW for item in made])))
+        lesions_NHW = torch.from_numpy(np.stack([item.lesion_HW for item in made]))
+        return torch.cat(
+            [images_NCHW, encode_mask(lesions_NHW, self.config.mask, torch.zeros(lesions_NHW.shape))], dim=1
+        )
+
+    def _noise(self, rng: np.random.Generator, count: int, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        network = self.config.network
+        maps = rng.standard_normal((count, network.noise_maps, *size)).astype(np.float32)
+        return torch.from_numpy(maps), batch_latents(network, rng, count)
+
+
+def gather_content(store: SliceStore, rows: np.ndarray, config: GanConfig) -> Content | None:
+    """What a generator paints on, from its training slices; None for the families that paint on nothing."""
+    if family_of(config.network).inputs != "composition":
+        return None
+    return Content.gather(store, rows, config.content, config.train.seed)
+
+
+def make_inputs(config: GanConfig, content: Content | None) -> Inputs:
+    """The inputs of the configured family."""
+    return INPUTS[family_of(config.network).inputs](config, content)
+
+
+INPUTS: dict[str, Callable[[GanConfig, Content | None], Inputs]] = {"z": Latents, "composition": Compositions}

@@ -1,0 +1,322 @@
+"""Times a few real steps of a study's own networks, on its own scans, on this machine, in a process of its own.
+
+`cost_probe` starts it as ``python -m labelgan.study.cost.measure``: a request comes in on stdin as JSON, measurements
+go out on stdout, one JSON object a line, as they are made, so that whatever was measured before a deadline counts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelgan.config.base import PrepareConfig
+from labelgan.config.audit import AuditConfig
+from labelgan.config.gan import GanConfig
+from labelgan.config.seg import SegConfig
+from labelgan.data.case import Case, ImageRef
+from labelgan.data.store import SliceStore
+from labelgan.core.errors import LabelganError
+from labelgan.study.cost_timing import Marks, Report, Timed, folder_bytes, now, time_training
+from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+
+AUDIT_STEPS = 4  # of the encoder of an audit that is timed, besides one
+SAMPLES = 16  # drawn: two blocks of `gan.sample`, the second of them timed
+MOST_HEADERS = 400  # read to count slices; further cases are taken for their mean
+# Slices that a short training of a generator draws besides its steps: 32 watched ones, at its last step and its end.
+WATCHED = 64
+
+Line = dict[str, Any]
+
+
+class Measurer:
+    """Measures what a request asks for; each method gives lines, and `lines` all of them.
+
+    Args:
+        request: as `cost_probe.request_of` makes it.
+    """
+
+    def __init__(self, request: Line) -> None:
+        self.request = request
+        self.folder = Path(request["folder"])
+        self.deadline = time.perf_counter() + request["budget_s"]
+        self.read_s = np.zeros(2)  # of the cohort's layout, by every job that reads scans
+        self.voxel = np.zeros(2)
+        self.voxels_a_slice = 1.0
+        self.drawn: Path | None = None
+
+    def left(self, share: float = 1.0) -> float:
+        """A share of the seconds that are left."""
+        return share * max(0.0, self.deadline - time.perf_counter())
+
+    def lines(self) -> Iterator[Line]:
+        """Measures everything, cheap kinds first; a kind that cannot be measured is told, and the rest goes on."""
+        yield from self._slices()
+        wanted = self.request["kinds"]
+        store = SliceStore.open(self.folder / "store")
+        for kind, measure in (
+            (SCORE, self._score),
+            (GENERATOR, self._generator),
+            (SAMPLE, self._sample),
+            (PREDICT, self._predict),
+            (MEMBER, self._members),
+            (AUDIT, self._audits),
+        ):
+            if kind in wanted:
+                try:
+                    yield from measure(store)
+                except (LabelganError, RuntimeError, ValueError) as error:
+                    yield {"kind": kind, "failed": str(error)[:300]}
+
+    def _slices(self) -> Iterator[Line]:
+        """Prepares a few cases: what a voxel costs, and how many slices of a scan have brain."""
+        from labelgan.data.layouts.detect import read_cohort
+        from labelgan.data.prepare.cohort import prepare_store
+
+        began = now()
+        cohort = read_cohort(Path(self.request["data"]))
+        self.read_s = now() - began
+        chosen = set(self.request["cases"])
+        self.cases = [case for case in cohort.cases if case.id in chosen]
+        self.held_out = [self.cases[-1].patient]  # from generators, so that their slices can be audited
+        config = PrepareConfig.build(self.request["prepare"])
+        others = [case.id for case in cohort.cases if case.id not in chosen]
+        began = now()
+        store = prepare_store(Path(self.request["data"]), self.folder / "store", config, exclude=others)
+        spent = now() - began - self.read_s
+        voxels = sum(self.request["voxels"][case.id] for case in self.cases)
+        self.voxel, self.voxels_a_slice = spent / voxels, voxels / len(store)
+        yield {
+            "kind": PREPARE,
+            "recipe": "",
+            "fixed": self.read_s.tolist(),
+            "unit": self.voxel.tolist(),
+            "unit_bytes": folder_bytes(store.path) / voxels,
+        }
+        axial = sum(_axial_slices(case, config) for case in self.cases)
+        share = len(store) / max(1, axial)
+        slices = {"data": _all_slices(cohort.cases, config, share)}
+        if self.request["test"] is not None:
+            slices["test"] = _all_slices(read_cohort(Path(self.request["test"])).cases, config, share)
+        yield {"slices": slices}
+
+    def _score(self, _: SliceStore) -> Iterator[Line]:
+        """Scores a mask against itself, read from a file as a prediction is."""
+        from labelgan.data.case import LESION
+        from labelgan.data.export.write import nifti_bytes
+        from labelgan.scoring.files import score_files
+
+        case = max((case for case in self.cases if case.mask is not None), key=lambda c: self.request["voxels"][c.id])
+        mask, reference = case.load_mask(), case.mask
+        assert mask is not None
+        assert reference is not None
+        path = self.folder / "prediction.nii.gz"
+        path.write_bytes(nifti_bytes((mask.data == LESION).astype(np.uint8), mask.affine))
+        score_files(reference, ImageRef(path))  # imports
+        began = now()
+        score_files(reference, ImageRef(path))
+        case.load_mask()
+        spent = (now() - began) / mask.data.size
+        yield {"kind": SCORE, "recipe": "", "fixed": self.read_s.tolist(), "unit": spent.tolist()}
+
+    def _generator(self, store: SliceStore) -> Iterator[Line]:
+        from labelgan.gan.train import train_generator
+
+        recipe, given = next(iter(self.request["generators"].items()))
+        config = GanConfig.build(given).with_settings([f"train.device={self.request['device']}"])
+
+        def train(folder: Path, batch: int, steps: int | None, report: Report) -> None:
+            changed = [f"train.batch_size={batch}", *([] if steps is None else [f"train.steps={steps}"])]
+            train_generator(store, folder, config.with_settings(changed), exclude=self.held_out, report=report)
+
+        # The gradient penalty of some games comes at every K-th critic step.
+        every, turns = config.objective.penalty_every, config.objective.critic_steps
+        period = every // math.gcd(every, turns)
+        place = self.folder / "generator"
+        timed = time_training(train, place, config.train.batch_size, period, self.left(0.4), WATCHED)
+        saved = min(config.train.checkpoint_every, config.train.sample_every)
+        yield timed.line(GENERATOR, recipe, saved)
+
+    def _sample(self, store: SliceStore) -> Iterator[Line]:
+        from labelgan.gan.sample import BLOCK, sample_cohort
+
+        run = self.folder / "generator" / "whole"
+        if (run / "generator.safetensors").is_file():
+            marks = Marks()
+            self.drawn = self.folder / "samples"
+            device = self.request["device"]
+            sample_cohort(run, self.drawn, SAMPLES, format="npz", device=device, force=True, report=marks)
+            in_all, unit = now() - marks.times[0], marks.spent()[BLOCK:].mean(axis=0)
+            unit_bytes = folder_bytes(self.drawn) / SAMPLES
+            fixed = (in_all - SAMPLES * unit).clip(0)
+        elif self.request["generators"]:
+            unit, fixed, unit_bytes = self._draw(store), np.zeros(2), 0.0
+        else:
+            return
+        yield {
+            "kind": SAMPLE,
+            "recipe": "",
+            "fixed": fixed.tolist(),
+            "unit": unit.tolist(),
+            "unit_bytes": unit_bytes,
+        }
+
+    def _draw(self, store: SliceStore) -> np.ndarray:
+        """Time of one slice from a network with its first weights."""
+        import torch
+
+        from labelgan.training.device import choose_device
+        from labelgan.gan.inputs.batches import training_rows
+        from labelgan.gan.inputs.inputs import gather_content, make_inputs
+        from labelgan.gan.trainer import build_networks
+
+        config = GanConfig.build(next(iter(self.request["generators"].values())))
+        network = build_networks(config, len(store.channels) + 1, store.size)[0]
+        device = choose_device(self.request["device"])
+        inputs = make_inputs(config, gather_content(store, training_rows(store, config), config))
+        with torch.no_grad():
+            network.to(device).eval()
+            for indices in (range(1), range(2)):  # the first warms up
+                began = now()
+                drawn = network(*(tensor.to(device) for tensor in inputs.samples(0, indices)))
+                inputs.finish(0, indices, drawn).cpu()
+        return (now() - began) / 2
+
+    def _members(self, store: SliceStore) -> Iterator[Line]:
+        from labelgan.seg.train import train_segmenter
+
+        read = self._read_synthetic(store)
+        recipes = dict(self.request["members"])
+        last: Timed | None = None
+        for number, (recipe, given) in enumerate(recipes.items()):
+            config = SegConfig.build(given["config"]).with_settings([f"train.device={self.request['device']}"])
+            samples = self.drawn if given["samples"] else None
+            if samples is None:
+                config = config.with_settings(["train.synthetic_share=0.0", "train.shuffle_synthetic_masks=false"])
+
+            def train(
+                folder: Path, batch: int, steps: int | None, report: Report,
+                config: SegConfig = config, samples: Path | None = samples,
+            ) -> None:  # fmt: skip
+                changed = [f"train.batch_size={batch}", *([] if steps is None else [f"train.steps={steps}"])]
+                train_segmenter(store, folder, config.with_settings(changed), synthetic=samples, report=report)
+
+            # Where not even half a batch fits, the network is all that costs: the next arm's costs the same.
+            if last is None or last.batch * 2 > config.train.batch_size:
+                budget = self.left(0.9) / (len(recipes) - number)
+                last = time_training(train, self.folder / f"member-{number}", config.train.batch_size, 1, budget)
+            line = last.line(MEMBER, recipe, config.train.checkpoint_every)
+            if samples is not None:
+                line["fixed"] = (np.array(line["fixed"]) + read * max(0, given["samples"] - SAMPLES)).tolist()
+            yield line
+
+    def _audits(self, store: SliceStore) -> Iterator[Line]:
+        """Times an audit of the drawn slices: a step of its encoder, and everything else by the slice."""
+        from labelgan.audit.run import run_audit
+
+        if self.drawn is None:
+            yield {"kind": AUDIT, "failed": "there was no time to draw the slices that it needs"}
+            return
+        for number, (recipe, given) in enumerate(self.request["audits"].items()):
+            config = AuditConfig.build(given).with_settings([f"data.device={self.request['device']}"])
+            spent = []
+            for steps in (1, 1 + AUDIT_STEPS):
+                began = now()
+                changed = config.with_settings([f"encoder.steps={steps}"])
+                run_audit(self.drawn, store, self.held_out, self.folder / f"audit-{number}-{steps}", changed)
+                spent.append(now() - began)
+            step = ((spent[1] - spent[0]) / AUDIT_STEPS).clip(0)
+            yield {
+                "kind": AUDIT,
+                "recipe": recipe,
+                "fixed": (step * config.encoder.steps).tolist(),
+                "unit": ((spent[1] - step * (1 + AUDIT_STEPS)).clip(0) / (SAMPLES + len(store))).tolist(),
+                "fixed_bytes": folder_bytes(self.folder / f"audit-{number}-1"),
+            }
+
+    def _read_synthetic(self, store: SliceStore) -> np.ndarray:
+        """Time of reading one synthetic slice."""
+        from labelgan.seg.synthetic import read_synthetic
+
+        if self.drawn is None:
+            return np.zeros(2)
+        began = now()
+        read_synthetic(self.drawn, store, ())
+        return (now() - began) / SAMPLES
+
+    def _predict(self, store: SliceStore) -> Iterator[Line]:
+        """Times a pass of one network over one slice; a voxel costs what it costs to prepare."""
+        from labelgan.training.device import choose_device
+        from labelgan.seg.networks import build_segmenter
+        from labelgan.seg.predict import Ensemble
+
+        for recipe, given in self.request["predictions"].items():
+            config = SegConfig.build(given["config"])
+            began = now()
+            network = build_segmenter(config.network, len(store.channels))
+            device = choose_device(self.request["device"])
+            ensemble = Ensemble([network], store.channels, store.config, config, device)
+            images_NCHW = np.asarray(store.images[: min(2, config.predict.batch_size)], dtype=np.float32)
+            ensemble.probabilities(images_NCHW[:1])
+            loading, began = now() - began, now()
+            ensemble.probabilities(images_NCHW)
+            spent = (now() - began) / len(images_NCHW)
+            yield {
+                "kind": PREDICT,
+                "recipe": recipe,
+                "fixed": (self.read_s + given["networks"] * loading).tolist(),
+                "unit": (spent + self.voxel * self.voxels_a_slice / given["networks"]).tolist(),
+            }
+
+
+def _axial_slices(case: Case, config: PrepareConfig) -> int:
+    from labelgan.data.geometry import SliceGeometry
+    from labelgan.data.reading.read import read_header
+
+    header = read_header(next(iter(case.images.values())))
+    return SliceGeometry.of(header.shape, header.affine, config.size, config.spacing_mm).z.length
+
+
+def _all_slices(cases: tuple[Case, ...], config: PrepareConfig, share: float) -> dict[str, float]:
+    """Slices with brain of every case, from headers, a ``share`` of the axial ones each."""
+    counted = {case.id: _axial_slices(case, config) * share for case in cases[:MOST_HEADERS]}
+    mean = float(np.mean(list(counted.values())))
+    return {case.id: counted.get(case.id, mean) for case in cases}
+
+
+def main() -> int:
+    """Answers the request on stdin; what libraries print goes to stderr."""
+    request = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def answer(line: Line) -> None:
+        print(json.dumps(line), file=answers, flush=True)
+
+    from labelgan.training.device import choose_device
+
+    device = choose_device(request["device"])
+    from torch.utils import tensorboard  # noqa: F401 (what a worker imports)
+
+    from labelgan.gan import train as _  # noqa: F401
+    from labelgan.seg import train  # noqa: F401
+
+    wall, processor = time.time() - request["began"], time.process_time()
+    answer({"device": device.type, "start": [wall, processor]})
+    from labelgan.data.pseudonyms import using
+
+    with using(request.get("pseudonymise")):
+        for line in Measurer(request).lines():
+            answer(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

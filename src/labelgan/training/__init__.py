@@ -1,0 +1,1 @@
+"""What every training shares: checkpoints, devices, and the processes of one training."""

@@ -1,0 +1,274 @@
+"""The processes of a training on several devices: how they start, find each other, and end.
+
+The first process is the one that was asked to train. It alone writes files and tells progress; the others follow it,
+and end when it ends, however that happens. Process group and devices come from lightning-fabric, which a training on
+one device does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import IO, TYPE_CHECKING
+
+import torch
+
+from labelgan.training.device import choose_device
+from labelgan.core.errors import EXIT_INTERRUPTED, ConfigError, LabelganError, TrainingError
+from labelgan.training.team import JointTeam, Team
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+# Longest wait for a process that has stopped answering. On a CPU one that has died is noticed at once.
+PATIENCE = timedelta(minutes=10)
+ADDRESS = "127.0.0.1"
+GRACE_S = 10.0
+COMMAND = "from labelgan.training.launch import serve; serve()"
+
+
+@contextlib.contextmanager
+def gathered(
+    devices: int, device: str, batch_size: int, follow: Callable[..., object], *arguments: object
+) -> Iterator[Team]:
+    """Gives the team of a training in which this process is the first.
+
+    With one device that is this process alone. With more, others are started for as long as the context lasts; each
+    runs ``follow(team, *arguments)``, which must make the same steps and write nothing. They end with the context.
+
+    Args:
+        devices: how many processes.
+        device: ``auto``, ``cuda`` or ``cpu`` (or, for one process, any that `choose_device` takes).
+        batch_size: slices of a whole batch.
+        follow: a function at the top of a module, given by its name.
+        arguments: picklable.
+
+    Raises:
+        ConfigError: the batch cannot be shared evenly, there are too few GPUs, or lightning-fabric is not installed.
+        TrainingError: another process ended before its time.
+    """
+    if devices == 1:
+        yield Team(choose_device(device))
+        return
+    accelerator = _accelerator(devices, device, batch_size)
+    port = _free_port()
+    others: list[_Follower] = []
+    try:
+        for rank in range(1, devices):
+            others.append(_Follower.start((_Seat(rank, devices, port), accelerator, follow, arguments)))
+        fabric = _fabric(_Seat(0, devices, port), accelerator)
+        for other in others:
+            other.await_ready()
+        with _joined(fabric) as team:
+            yield team
+    except RuntimeError as error:  # what a broken connection raises
+        dead = _first_dead(others)
+        if dead is None:
+            raise
+        raise TrainingError("train.devices", dead.epitaph()) from error
+    finally:
+        for other in others:
+            other.dismiss()
+
+
+def _accelerator(devices: int, device: str, batch_size: int) -> str:
+    chosen = choose_device(device)
+    if batch_size % devices:
+        raise ConfigError("train.batch_size", f"{batch_size} slices cannot be shared evenly among {devices} devices")
+    if chosen.type not in ("cpu", "cuda") or chosen.index is not None:
+        raise ConfigError(f"--device {device}", f"is one device, not the {devices} of train.devices; say cuda or cpu")
+    if chosen.type == "cuda" and torch.cuda.device_count() < devices:
+        count = torch.cuda.device_count()
+        raise ConfigError("train.devices", f"is {devices}, and this machine has {count} GPU{'s' * (count > 1)}")
+    if importlib.util.find_spec("lightning_fabric") is None:
+        raise ConfigError("train.devices", "more than one needs lightning-fabric: pip install 'labelgan[multi-gpu]'")
+    if torch.distributed.is_initialized():
+        raise ConfigError("train.devices", "this process is in a group of torch.distributed already")
+    return chosen.type
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        return probe.getsockname()[1]
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """The place of one process in its team."""
+
+    rank: int
+    size: int
+    port: int
+
+
+def _fabric(seat: _Seat, accelerator: str) -> Fabric:
+    import logging
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every start
+
+    class Here(ClusterEnvironment):
+        """Processes of this machine, started by `gathered`."""
+
+        @property
+        def creates_processes_externally(self) -> bool:
+            return True
+
+        @property
+        def main_address(self) -> str:
+            return ADDRESS
+
+        @property
+        def main_port(self) -> int:
+            return seat.port
+
+        @staticmethod
+        def detect() -> bool:
+            return False
+
+        def world_size(self) -> int:
+            return seat.size
+
+        def set_world_size(self, size: int) -> None:
+            assert size == seat.size
+
+        def global_rank(self) -> int:
+            return seat.rank
+
+        def set_global_rank(self, rank: int) -> None:
+            assert rank == seat.rank
+
+        def local_rank(self) -> int:
+            return seat.rank
+
+        def node_rank(self) -> int:
+            return 0
+
+    strategy = DDPStrategy(timeout=PATIENCE)
+    return Fabric(accelerator=accelerator, devices=seat.size, strategy=strategy, plugins=[Here()])
+
+
+@contextlib.contextmanager
+def _joined(fabric: Fabric) -> Iterator[Team]:
+    """Forms the process group, and leaves the process as it was found."""
+    threads, hook = torch.get_num_threads(), sys.excepthook
+    before = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
+    try:
+        fabric.launch()
+    finally:
+        sys.excepthook = hook  # torch's puts its rank before every line, and outlives the group
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+    if fabric.device.type == "cpu":  # they share the cores
+        torch.set_num_threads(max(1, threads // fabric.world_size))
+    try:
+        yield JointTeam(fabric.device, fabric.global_rank, fabric.world_size)
+    finally:
+        torch.set_num_threads(threads)
+        torch.distributed.destroy_process_group()
+
+
+class _Follower:
+    """Another process of the team. It lives while the pipe to it is open, and no longer than this process."""
+
+    def __init__(self, number: int, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+        self.number, self.process, self.said = number, process, said
+
+    @classmethod
+    def start(cls, task: tuple[_Seat, str, Callable[..., object], tuple[object, ...]]) -> _Follower:
+        said = tempfile.TemporaryFile()  # noqa: SIM115  closed by `dismiss`
+        # A program of its own, not a fork: torch's threads do not survive forks. It finds the modules that we find.
+        process = subprocess.Popen(
+            [sys.executable, "-c", COMMAND],
+            env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,  # a terminal's Ctrl-C is for the first process, which answers for all
+        )
+        follower = cls(task[0].rank + 1, process, said)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is dead, which `await_ready` finds out
+            process.stdin.write(pickle.dumps(task))
+            process.stdin.flush()
+        return follower
+
+    def await_ready(self) -> None:
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():
+            self.process.wait()
+            raise TrainingError("train.devices", self.epitaph())
+
+    def epitaph(self) -> str:
+        self.said.seek(0)
+        lines = self.said.read().decode(errors="replace").strip().splitlines()
+        return (
+            f"process {self.number} ended with code {self.process.wait()}: {lines[-1] if lines else 'it said nothing'}"
+        )
+
+    def dismiss(self) -> None:
+        """Ends it, whatever it is at: it has nothing to save."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.said.close()
+
+
+def _first_dead(others: list[_Follower]) -> _Follower | None:
+    """The process that broke the connection, if it was another; its end may come a moment later."""
+    until = time.monotonic() + GRACE_S / 2
+    while others and time.monotonic() < until:
+        for other in others:
+            if other.process.poll() is not None:
+                return other
+        time.sleep(0.05)
+    return None
+
+
+def serve() -> None:
+    """What another process of a team runs: reads its task from standard input, and does it."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no reply
+    seat, accelerator, follow, arguments = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
+    try:
+        fabric = _fabric(seat, accelerator)
+        replies.write(b"ready\n")
+        replies.close()
+        with _joined(fabric) as team:
+            follow(team, *arguments)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except LabelganError as error:
+        sys.exit(str(error))
+
+
+def _end_with(pipe: int) -> None:
+    # Not sys.stdin.read, whose lock an ending interpreter could not take from this thread.
+    while os.read(pipe, 1):
+        pass
+    os._exit(0)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+
+import pytest
+
+import labelgan
+from labelgan import api
+from labelgan.config.base import PrepareConfig
+from labelgan.core.errors import ConfigError, DataError
+from tiny import SETTINGS, tiny_config
+
+SMALL = {"size": (32, 32), "spacing_mm": 6.0}
+
+
+def test_the_verbs_are_at_the_front_of_the_package():
+    for verb in ("check", "phantom", "prepare", "sample", "train"):
+        assert getattr(labelgan, verb) is getattr(api, verb)
+
+
+def test_check_reports_progress_case_by_case(phantom_cohort):
+    told: list[tuple[int, int, str]] = []
+    assert api.check(str(phantom_cohort), layout="wmh", report=lambda *call: told.append(call)).ok
+    assert told == [(1, 3, ""), (2, 3, ""), (3, 3, "")]
+
+
+def test_phantoms_are_those_of_the_seed_and_are_told_one_by_one(tmp_path, phantom_cohort):
+    told: list[tuple[int, int, str]] = []
+    ids = api.phantom(tmp_path / "p", 1, 0, shape=(48, 48, 12), report=lambda *call: told.append(call))
+    assert ids == ["P001"]
+    assert told == [(1, 1, "P001")]
+    (mask,) = (tmp_path / "p").glob("*/P001/wmh.nii.gz")
+    assert mask.read_bytes() == (phantom_cohort / mask.relative_to(tmp_path / "p")).read_bytes()
+
+
+def test_prepare_takes_settings_or_a_whole_config(phantom_cohort, tmp_path):
+    one = api.prepare(phantom_cohort, tmp_path / "one", exclude=["P002"], **SMALL)
+    other = api.prepare(phantom_cohort, tmp_path / "other", exclude=["P002"], config=PrepareConfig.build(SMALL))
+    assert one.config == other.config
+    assert [case.id for case in one.cases] == ["P001", "P003"]
+    assert (one.path / "images.npy").read_bytes() == (other.path / "images.npy").read_bytes()
+    with pytest.raises(ConfigError, match=r"^size: is given beside a whole config; give one or the other$"):
+        api.prepare(phantom_cohort, tmp_path / "third", config=PrepareConfig.build(SMALL), size=(64, 64))
+    with pytest.raises(ConfigError, match="unknown setting 'sise'"):
+        api.prepare(phantom_cohort, tmp_path / "third", sise=(64, 64))
+
+
+def test_settings_come_from_the_model_or_from_the_run_that_goes_on(tiny_run):
+    assert api.training_config() == tiny_config().for_model("auto")
+    assert api.training_config(model="gan", preset="laptop", settings=["train.steps=3"]).train.steps == 3
+    run = tiny_config("r3gan", "train.collapse_ratio=0")
+    assert api.training_config(resume_from=tiny_run) == run
+    # a child may be trained elsewhere than its parent
+    here = run.with_settings(["train.device=auto", "train.threads=0"])
+    assert api.training_config(start_from=tiny_run, model="r3gan") == here
+    assert api.training_config(resume_from=tiny_run, settings=["train.steps=9"]).train.steps == 9
+    with pytest.raises(ConfigError, match=r"^--model gan: .* is a run of r3gan$"):
+        api.training_config(resume_from=tiny_run, model="gan")
+    with pytest.raises(ConfigError, match=r"^--preset laptop: .* was made with preset none$"):
+        api.training_config(start_from=tiny_run, preset="laptop")
+
+
+def test_train_and_sample_by_keyword(phantom_store, tmp_path):
+    told: list[tuple[int, int, str]] = []
+    result = api.train(
+        phantom_store.path, tmp_path / "run", steps=2, seed=4, exclude=["P001"],
+        settings=[*SETTINGS, "train.collapse_ratio=0"], report=lambda *call: told.append(call),
+    )  # fmt: skip
+    assert [call[:2] for call in told] == [(1, 2), (2, 2)]
+    assert "critic" in told[-1][2]
+    assert "seed = 4" in (result.run / "config.toml").read_text()
+    assert {case["id"] for case in json.loads((result.run / "manifest.json").read_text())["training_cases"]} == {
+        "P002",
+        "P003",
+    }
+    told.clear()
+    out = api.sample(
+        result.run, tmp_path / "out", 2, format="png", device="cpu", report=lambda *call: told.append(call)
+    )
+    assert told == [(1, 2, ""), (2, 2, "")]
+    assert api.check(out).ok
+
+
+def test_a_cohort_is_prepared_on_the_way_and_its_store_is_kept(phantom_cohort, tmp_path, monkeypatch):
+    plain, prepared = api.prepare, []
+
+    def prepare(data, out, **more):
+        prepared.append(out)
+        return plain(data, out, **SMALL, **more)
+
+    monkeypatch.setattr(api, "prepare", prepare)
+    out = tmp_path / "run"
+    assert api.train(phantom_cohort, out, steps=2, settings=SETTINGS).steps == 2
+    assert api.train(phantom_cohort, out, steps=3, resume=True).steps == 3
+    assert prepared == [out / "store"]
+    with pytest.raises(DataError, match=r"run: is not empty; go on with --resume, or name another folder"):
+        api.train(phantom_cohort, out, steps=2, settings=SETTINGS)
+
+
+def test_fine_tuning_begins_with_the_parents_settings(phantom_store, tiny_run, tmp_path):
+    result = api.train(phantom_store.path, tmp_path / "run", steps=1, start_from=tiny_run)
+    manifest = json.loads((result.run / "manifest.json").read_text())
+    assert manifest["started_from"] == {"model": "r3gan", "steps": 6}
+    assert "latent_dim = 8" in (result.run / "config.toml").read_text()
+    with pytest.raises(DataError, match=r"^absent: is not a run folder: it has no config\.toml$"):
+        api.train(phantom_store.path, tmp_path / "other", start_from="absent")
+
+
+def test_an_interrupted_fine_tuning_goes_on_without_its_parent(phantom_store, tiny_run, tmp_path):
+    """Everything that resuming needs is in the run's own folder."""
+    parent = tmp_path / "parent"
+    shutil.copytree(tiny_run, parent)
+    out = tmp_path / "run"
+
+    def stop(done: int, total: int, text: str) -> None:
+        if done == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        api.train(phantom_store.path, out, steps=4, start_from=parent, report=stop)
+    shutil.rmtree(parent)
+    api.train(phantom_store.path, out, resume=True)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    # the leak guard still knows what the parent saw
+    assert [case["id"] for case in manifest["inherited_cases"]] == ["P001", "P002", "P003"]
+
+
+@pytest.mark.parametrize(
+    "verb", [lambda p: api.check(p), lambda p: api.prepare(p, p.parent / "o"), lambda p: api.train(p, p.parent / "o")]
+)
+def test_a_missing_folder_is_named(tmp_path, verb):
+    with pytest.raises(DataError, match=r"absent: "):
+        verb(tmp_path / "absent")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from labelgan.audit.copies.copies import (
+    CERTAIN,
+    PRIVACY_NOTE,
+    Limit,
+    PatientCopies,
+    audit_copies,
+    closeness_of,
+    limits_of,
+)
+from labelgan.audit.neighbours import Comparable, Neighbours
+from labelgan.data.phantom.cohort import write_phantom_cohort
+from labelgan.core.rng import generator_for
+from plants import DISGUISES, heads
+
+
+def found(**distances: np.ndarray) -> Neighbours:
+    count = len(next(iter(distances.values())))
+    rows = {space: np.arange(count) for space in distances}
+    return Neighbours(rows, distances, np.zeros(count, bool), np.zeros((count, 2), int))  # pyright: ignore
+
+
+def patients(count: int, slices: int, name: str) -> np.ndarray:
+    return np.array([f"{name}{number}" for number in range(count) for _ in range(slices)])
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
+    """Slices of ten phantoms and whose they are."""
+    from labelgan.config.base import PrepareConfig
+    from labelgan.data.prepare.cohort import prepare_store
+
+    root = tmp_path_factory.mktemp("copies")
+    write_phantom_cohort(root / "cohort", 10, 5, shape=(48, 48, 12))
+    config = PrepareConfig.build({"size": (48, 48), "spacing_mm": 4.0})
+    store = prepare_store(root / "cohort", root / "store", config)
+    return store.images.astype(np.float32), np.array([store.case_of(row).patient for row in range(len(store))])
+
+
+@pytest.fixture(scope="module")
+def parts(phantoms) -> dict[str, np.ndarray]:
+    """Rows of the training patients, of those that set the limits, and of those presented as samples."""
+    numbers = np.array([int(patient[1:]) for patient in phantoms[1]])
+    return {"train": numbers <= 4, "held out": (numbers > 4) & (numbers <= 7), "unseen": numbers > 7}
+
+
+def of(phantoms: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> Comparable:
+    return Comparable.of(phantoms[0][rows], phantoms[1][rows])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_training_slices_in_disguise_are_copies(phantoms, parts, disguise):
+    train, held_out = of(phantoms, parts["train"]), of(phantoms, parts["held out"])
+    rows = np.flatnonzero(parts["train"])[::2]
+    samples = Comparable.of(DISGUISES[disguise](phantoms[0][rows]))
+    audit = audit_copies(samples, train, held_out)
+    assert audit.share >= 0.99
+    assert audit.certain_share >= 0.95
+    assert audit.closer_than_any.mean() >= 0.99
+    assert (phantoms[1][parts["train"]][audit.row] == phantoms[1][rows]).mean() >= 0.99
+    assert {entry.patient for entry in audit.patients} == {f"P{number:03d}" for number in range(1, 5)}
+    assert audit.authenticity is not None
+    assert audit.authenticity < 0.01
+
+
+@pytest.mark.slow
+def test_independent_patients_are_not(phantoms, parts):
+    train, held_out = of(phantoms, parts["train"]), of(phantoms, parts["held out"])
+    audit = audit_copies(of(phantoms, parts["unseen"]), train, held_out)
+    assert audit.share <= 0.05
+    assert audit.certain_share == 0
+    assert audit.held_out_share <= 0.05
+    assert not audit.shared_patients
+    assert audit.authenticity is not None
+    assert audit.authenticity > 0.25
+
+
+def test_copies_are_told_by_patient_and_pair():
+    base, theirs = heads(60), patients(6, 10, "p")
+    samples = heads(40, 10)
+    samples[[3, 17, 30]] = DISGUISES["flipped"](DISGUISES["noisy"](base[[21, 25, 52]]))
+    held_out = Comparable.of(heads(100, 3), patients(5, 20, "h"))
+    audit = audit_copies(Comparable.of(samples), Comparable.of(base, theirs), held_out, pairs=5)
+    assert np.flatnonzero(audit.copies).tolist() == [3, 17, 30]
+    assert audit.share == audit.certain_share == 3 / 40
+    assert audit.patients == (PatientCopies("p2", 10, 2, 2), PatientCopies("p5", 10, 1, 1))
+    assert str(audit.patients[0]) == "patient p2: 2 samples closer than any held-out patient would be"
+    assert str(audit.patients[1]) == "patient p5: 1 sample closer than any held-out patient would be"
+    assert len(audit.pairs) == 5
+    assert {(pair.sample, pair.train, pair.patient) for pair in audit.pairs[:3]} == {
+        (3, 21, "p2"),
+        (17, 25, "p2"),
+        (30, 52, "p5"),
+    }
+    assert all(pair.flip and pair.shift == (0, 0) and pair.closeness < CERTAIN for pair in audit.pairs[:3])
+    assert [pair.closeness for pair in audit.pairs] == sorted(pair.closeness for pair in audit.pairs)
+    assert "not proof" in PRIVACY_NOTE
+
+
+def test_a_patient_in_both_sets_is_noticed_and_does_not_hide_copies():
+    base, theirs = heads(60), patients(6, 10, "p")
+    strangers = heads(50, 3)
+    strangers[:3] = base[7:10]
+    held_out = Comparable.of(strangers, patients(5, 10, "h"))
+    audit = audit_copies(Comparable.of(DISGUISES["noisy"](base[:20])), Comparable.of(base, theirs), held_out)
+    assert audit.shared_patients
+    assert audit.held_out_patient_share == 1 / 5
+    assert audit.share == 1
+
+
+def test_with_one_training_patient_there_is_no_authenticity():
+    base = Comparable.of(heads(10), patients(1, 10, "p"))
+    held_out = Comparable.of(heads(20, 3), patients(2, 10, "h"))
+    audit = audit_copies(Comparable.of(heads(5, 4)), base, held_out)
+    assert audit.authenticity is None
+    assert audit.held_out_authenticity is None
+
+
+def test_the_encoder_alone_can_tell_a_copy():
+    base, generator = heads(40), generator_for(0, "encoder")
+    features = generator.standard_normal((40, 16))
+    train = Comparable.of(base, patients(4, 10, "p"), features)
+    held_out = Comparable.of(heads(40, 3), patients(4, 10, "h"), generator.standard_normal((40, 16)))
+    samples = Comparable.of(heads(10, 4), None, generator.standard_normal((10, 16)))
+    assert samples.features_ND is not None
+    samples.features_ND[4] = features[33]
+    audit = audit_copies(samples, train, held_out)
+    assert np.flatnonzero(audit.copies).tolist() == [4]
+    assert audit.space[4] == "encoder"
+    assert audit.pairs[0].train == 33
+    assert audit.pairs[0].flip is None
+
+
+@pytest.mark.parametrize("spaces", [("whole",), ("whole", "parts", "encoder")])
+@pytest.mark.parametrize("count", [60, 400, 4000])
+def test_the_limits_are_crossed_by_one_percent_at_most(spaces, count):
+    """Distances of a known lower tail: P(d < x) = x^6."""
+    flagged = []
+    for seed in range(40):
+        generator = generator_for(seed, "tail", count)
+        draw = lambda: {space: generator.uniform(size=count) ** (1 / 6) for space in spaces}  # noqa: B023, E731
+        limits = limits_of(found(**draw()))
+        flagged.append((closeness_of(found(**draw()), limits).closeness < 1).mean())
+    assert 0.001 < np.mean(flagged) < 0.0125
+    assert np.quantile(flagged, 0.9) < 0.04
+
+
+def test_a_limit_follows_the_scale_of_its_space():
+    distances = generator_for(0, "scale").uniform(0.5, 1, 200)
+    (limit,), (scaled,) = (limits_of(found(whole=d)).values() for d in (distances, 100 * distances))
+    assert scaled.limit == pytest.approx(100 * limit.limit)
+    assert limit.closest == distances.min()
+    assert limit.slices == 200
+
+
+def test_closeness_is_the_least_of_the_spaces():
+    limits = {"whole": Limit(0.1, 0.1, 9), "parts": Limit(0.2, 0.2, 9)}
+    near = closeness_of(found(whole=np.array([0.3, 0.05]), parts=np.array([0.1, 0.4])), limits)  # pyright: ignore
+    np.testing.assert_allclose(near.closeness, [0.5, 0.5])
+    assert near.space.tolist() == ["parts", "whole"]
+
+
+def test_without_a_reference_nothing_is_a_copy():
+    none = found(whole=np.full(3, np.inf))
+    assert limits_of(none) == {}
+    assert np.isinf(closeness_of(none, {}).closeness).all()
+
+
+def test_equal_distances_make_an_equal_limit():
+    assert limits_of(found(whole=np.full(30, 0.4)))["whole"].limit == 0.4
+    zeros = limits_of(found(whole=np.zeros(30)))
+    assert zeros["whole"].limit == 0
+    assert (closeness_of(found(whole=np.array([0.0, 0.1])), zeros).closeness < 1).tolist() == [True, False]
+
+
+def test_a_copy_that_is_no_closer_than_held_out_ones_is_told_as_such():
+    told = "patient p1: 1 sample counts as a copy, none closer than a held-out patient came"
+    assert str(PatientCopies("p1", 9, 1, 0)) == told
+    assert str(PatientCopies("p1", 9, 2, 0)).startswith("patient p1: 2 samples count as copies, none")

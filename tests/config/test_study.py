@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from labelgan.config.gan import GanConfig
+from labelgan.config.study import StudyConfig
+from labelgan.core.errors import ConfigError
+from tiny import tiny_study_config
+
+
+def test_the_defaults_are_leave_one_out_with_at_most_a_third_synthetic():
+    config = StudyConfig()
+    assert (config.folds, config.protocol, config.members) == ("lopo", "cross-validation", 3)
+    assert config.share == pytest.approx(1 / 3)
+    assert max(config.shares) <= 1 / 3
+
+
+def test_toml_round_trip(tmp_path):
+    config = tiny_study_config("patients=[5, 3, 3]", "share=auto", "start_from=phantom", "repeats=2")
+    assert config.patients == (3, 5)
+    assert config.protocol == "learning-curve"
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    assert StudyConfig.from_toml(tmp_path / "config.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("folds=1", "folds"),
+        ("folds=loco", "folds"),
+        ("share=1.0", "share"),
+        ("share=most", "share"),
+        ("arms=[]", "arms"),
+        ('arms=["real", "real"]', "twice"),
+        ("patients=[0]", "patients"),
+        ("generator.network.family=5", "generator"),
+        ("segmenter.train.speed=1", "segmenter.train.speed"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting, key):
+    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+        StudyConfig().with_settings([setting])
+
+
+def test_names_give_the_stages_their_settings():
+    config = StudyConfig.for_names(GanConfig.for_model("wgan-gp"), "segresnet", None, ["segmenter.train.steps=7"])
+    assert config.generator.model == "wgan-gp"
+    assert (config.segmenter.network.name, config.segmenter.train.steps) == ("segresnet", 7)
+
+
+def test_a_preset_reaches_the_segmenter():
+    config = StudyConfig.for_names(GanConfig.for_model("r3gan", "laptop"), "li2018", "laptop")
+    assert config.segmenter.network.width < 64
+    assert config.generator.network.width == 48

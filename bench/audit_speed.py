@@ -21,14 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from labelgan import __version__
-from labelgan.config.base import PrepareConfig
 from labelgan.config.audit import AuditConfig
+from labelgan.config.base import PrepareConfig
+from labelgan.core.files import write_json_atomic, write_text_atomic
+from labelgan.core.rng import generator_for
 from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.cohort import ArrayWriter
 from labelgan.data.store import INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest
-from labelgan.core.files import write_json_atomic, write_text_atomic
-from labelgan.core.rng import generator_for
 
 CHANNELS = ("FLAIR", "T1")
 PATIENTS, HELD_OUT_PATIENTS = 100, 25

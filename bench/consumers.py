@@ -23,11 +23,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from labelgan import api_export
 from labelgan import api
-from labelgan.data.export.write import FORMATS
+from labelgan.api import base as api_export
 from labelgan.core.errors import LabelganError
 from labelgan.core.files import read_json
+from labelgan.data.export.write import FORMATS
 
 DATASET = "Dataset501_LabelGAN"
 NNUNET = ("nnunetv2==2.8.1", "torch==2.13.0")

@@ -21,23 +21,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from labelgan import api
-from labelgan.api.base import study as api_study
+from labelgan.api import study as api_study
 from labelgan.config.study import StudyConfig
-from labelgan.data.store import SliceStore
 from labelgan.core.files import read_json
-from labelgan.study import cost_probe
+from labelgan.data.store import SliceStore
+from labelgan.study.cost import probe as cost_probe
 from labelgan.study.cost.estimate import estimate, makespan, sizes_of
-from labelgan.study.cost_probe import PROCESSOR, WALL
-from labelgan.study.cost_rates import Rate, finished, ledger_rates, stored_slices
-from labelgan.study.cost.work import Sizes
+from labelgan.study.cost.probe import PROCESSOR, WALL
+from labelgan.study.cost.work import Rate, Sizes, finished, ledger_rates, stored_slices
 from labelgan.study.engine.engines import InlineEngine
-from labelgan.study.jobs import STORE
 from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.engine.scheduler import run_jobs
+from labelgan.study.engine.worker import run_folder
+from labelgan.study.jobs import STORE
 from labelgan.study.places import Places
 from labelgan.study.plan import PREPARE, Plan
 from labelgan.study.run import StudySources, look, make_plan
-from labelgan.study.engine.scheduler import run_jobs
-from labelgan.study.engine.worker import run_folder
 
 ARMS = '["classical", "classical+copypaste", "classical+synthetic"]'
 CLOCKS = {"processor": PROCESSOR, "wall": WALL}

@@ -22,21 +22,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 from labelgan.config.base import Config
 from labelgan.config.gan import GanConfig
+from labelgan.core.files import sha256_file, write_text_atomic
+from labelgan.core.progress import Progress
+from labelgan.core.provenance import provenance
+from labelgan.core.rng import generator_for, make_deterministic, reseed_torch
 from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.prepare.case import from_unit
 from labelgan.data.store import SliceStore
-from labelgan.training.device import choose_device
-from labelgan.core.files import sha256_file, write_text_atomic
 from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.networks.families import parameter_count
 from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
-from labelgan.core.progress import Progress
-from labelgan.core.provenance import provenance
-from labelgan.core.rng import generator_for, make_deterministic, reseed_torch
+from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
+from labelgan.training.device import choose_device
 from league_clock import Clock
 
 Report = Callable[[int, int, str], None]

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.prepare.brain_search import find_brain
-from labelgan.data.case import Volume
-from labelgan.data.prepare.face import shows_face
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.phantom.cohort import phantom_patient
+from labelgan.data.prepare.brain_search import find_brain
+from labelgan.data.prepare.face import shows_face
+from labelgan.data.volume import Volume
 from sections import write_section
 
 DOC = Path(__file__).parents[1] / "docs" / "results" / "reliability.md"

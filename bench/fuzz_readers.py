@@ -41,9 +41,9 @@ def targets(form: str, folder: Path) -> list[Target]:
 def _nifti(folder: Path) -> list[Target]:
     import nibabel as nib
 
-    from labelgan.data.case import ImageRef
-    from labelgan.data.reading.read import read_header, read_mask, read_volume, voxel_hash
     from labelgan.core.rng import generator_for
+    from labelgan.data.reading.read import read_header, read_mask, read_volume, voxel_hash
+    from labelgan.data.volume import ImageRef
 
     ref, random = ImageRef(folder / "scan.nii.gz"), generator_for(0, "sound")
     readers = (lambda: voxel_hash(read_volume(ref)), lambda: read_header(ref), lambda: read_mask(ref))
@@ -71,7 +71,6 @@ def _sound(folder: Path, name: str) -> Path:
 def _json(folder: Path) -> list[Target]:
     from trees import nnunet_cohort
 
-    from labelgan.training.checkpoint import load_latest
     from labelgan.data.curation import read_curation
     from labelgan.data.layouts.detect import read_cohort
     from labelgan.data.store import SliceStore
@@ -81,6 +80,7 @@ def _json(folder: Path) -> list[Target]:
     from labelgan.seg.predict import Ensemble
     from labelgan.seg.synthetic import read_synthetic
     from labelgan.study.engine.ledger import JobFolder
+    from labelgan.training.checkpoint import load_latest
     from studies import write_study
 
     run, segmenter, samples = (_sound(folder, name) for name in ("run", "segmenter", "samples"))
@@ -118,8 +118,8 @@ def _json(folder: Path) -> list[Target]:
 
 
 def _toml(folder: Path) -> list[Target]:
-    from labelgan.config.base import PrepareConfig
     from labelgan.config.audit import AuditConfig
+    from labelgan.config.base import PrepareConfig
     from labelgan.config.gan import GanConfig
     from labelgan.config.seg import SegConfig
     from labelgan.config.study import StudyConfig
@@ -133,10 +133,10 @@ def _safetensors(folder: Path) -> list[Target]:
     import torch
 
     from labelgan.audit.fidelity.encoder import AuditEncoder, load_encoder
-    from labelgan.training.checkpoint import save_tensors
     from labelgan.gan.inputs.content import Content
     from labelgan.gan.sample import Generator
     from labelgan.seg.predict import Ensemble
+    from labelgan.training.checkpoint import save_tensors
     from tiny import tiny_content
 
     run, segmenter = (_sound(folder, name) for name in ("run", "segmenter"))

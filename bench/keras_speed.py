@@ -27,8 +27,8 @@ from torch import nn
 
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
-from labelgan.gan.networks.grid import plan_grid, stage_widths
 from labelgan.gan.networks.families import parameter_count
+from labelgan.gan.networks.grid import plan_grid, stage_widths
 from labelgan.gan.trainer import build_networks
 from labelgan.seg.networks import build_segmenter
 from measure import ROOT, Bench, Figure, Turns, in_rounds, main, median_ratio

@@ -20,16 +20,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.errors import LabelganError
 from labelgan.core.files import lock_folder, read_json, write_json_atomic, write_text_atomic
 from labelgan.core.progress import Progress
 from labelgan.study.cohort import know_cohort
 from labelgan.study.engine.engines import make_engine
 from labelgan.study.engine.ledger import Ledger
+from labelgan.study.engine.scheduler import Event, run_jobs
 from labelgan.study.places import Places
 from labelgan.study.run import gpus_of_a_job
-from labelgan.study.engine.scheduler import Event, run_jobs
 from league_plan import ROWS, LeagueConfig, LeaguePlan, plan_league
 
 DOC = Path("docs/results/league.md")

@@ -100,8 +100,8 @@ def train_for(
     Raises:
         KeyboardInterrupt: somebody else interrupted it.
     """
-    from labelgan.training.device import choose_device
     from labelgan.gan.train import train_generator
+    from labelgan.training.device import choose_device
 
     shutil.rmtree(out, ignore_errors=True)
     # Checkpoints and pictures on the way cost time that some games would spend on more steps than others.

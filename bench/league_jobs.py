@@ -12,13 +12,13 @@ from typing import Any
 from ddpm import DdpmConfig, sample_ddpm, train_ddpm
 from labelgan import api
 from labelgan.config.gan import GanConfig
-from labelgan.data.store import SliceStore
-from labelgan.training.device import choose_device
 from labelgan.core.files import read_json
 from labelgan.core.progress import Progress
+from labelgan.data.store import SliceStore
 from labelgan.study import jobs
 from labelgan.study.jobs import COHORT, RUN, STORE, Context
 from labelgan.study.places import Places
+from labelgan.training.device import choose_device
 from league_clock import NEVER, Clock, train_for
 from league_plan import SAMPLE, TRAIN
 

@@ -17,8 +17,8 @@ from pydantic import Field
 
 from ddpm import DdpmConfig
 from labelgan import api
-from labelgan.config.base import Config, PrepareConfig
 from labelgan.config.audit import AuditConfig
+from labelgan.config.base import Config, PrepareConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
 from labelgan.core.errors import ConfigError
@@ -26,8 +26,8 @@ from labelgan.core.files import sha256_file
 from labelgan.gan.run_folder import RunFolder
 from labelgan.study.arms import arm_settings
 from labelgan.study.cohort import KnownCohort
-from labelgan.study.folds import Fold
 from labelgan.study.engine.ledger import Job
+from labelgan.study.folds import Fold
 from labelgan.study.plan import AUDIT, MEMBER, PREDICT, PREPARE, REPEAT_SEEDS, SCORE
 
 TRAIN, SAMPLE = "train by the clock", "sample"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from labelgan.core.errors import DataError
 from labelgan.data.case import is_safe_id
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.data.prepare.case import to_unit
-from labelgan.core.errors import DataError
 from league_curves import curve_lines
 from league_plan import BASELINES, REFERENCES, ROWS, WITH_SAMPLES, arm_of
 from league_results import METRICS

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from labelgan.data.layouts.common import manifest_of
 from labelgan.core.files import read_json
 from labelgan.core.provenance import provenance
+from labelgan.data.layouts.common import manifest_of
 from labelgan.study.cohort import KnownCohort
-from labelgan.study.jobs import AUDIT_FOLDER, COHORT
 from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.jobs import AUDIT_FOLDER, COHORT
 from labelgan.study.verdict.verdict import make_verdict
 from league_plan import REFERENCES, ROWS, LeagueConfig, LeaguePlan, split_patients
 

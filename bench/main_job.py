@@ -14,9 +14,9 @@ from pathlib import Path
 
 from labelgan import api
 from labelgan.config.gan import MODELS
-from labelgan.data.export.write import EXPORTERS
 from labelgan.core.files import read_json, write_json_atomic
 from labelgan.core.progress import Progress
+from labelgan.data.export.write import EXPORTERS
 
 SIZE, FIELD_MM = 64, {"Dataset501_LGG": 256.0}  # the glioma cohort's voxel size is a placeholder
 SAMPLES = 32

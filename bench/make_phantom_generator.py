@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 
 from labelgan import api
-from labelgan.data.store import SliceStore
 from labelgan.core.files import read_json, write_json_atomic
 from labelgan.core.progress import Progress
+from labelgan.data.store import SliceStore
 
 PATIENTS, SEED = 48, 1000  # far from the demo's own phantoms, which have seed 0
 SIZE, SPACING_MM = 64, 3.2

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from labelgan import api
-from labelgan.data.phantom.cohort import write_phantom_cohort
-from labelgan.data.phantom.slices import ASSET, PhantomSlices
-from labelgan.data.store import SliceStore
 from labelgan.core.files import write_bytes_atomic
 from labelgan.core.progress import Progress
 from labelgan.core.rng import generator_for
+from labelgan.data.phantom.cohort import write_phantom_cohort
+from labelgan.data.phantom.slices import ASSET, PhantomSlices
+from labelgan.data.store import SliceStore
 
 PATIENTS, SEED = 36, 2000  # other heads than the demo's (seed 0) and the shipped generator's (seed 1000)
 SIZE, SPACING_MM = 128, 1.6

@@ -17,10 +17,10 @@ import numpy as np
 import SimpleITK
 from scipy.spatial import KDTree
 
-from labelgan.data.case import Volume
-from labelgan.data.prepare.itk import to_itk
-from labelgan.scoring.metrics import METRICS, Scores, score_masks
 from labelgan.core.rng import generator_for
+from labelgan.data.prepare.itk import to_itk
+from labelgan.data.volume import Volume
+from labelgan.scoring.metrics import METRICS, Scores, score_masks
 from measure import Bench, Figure, main, median_ratio, take_turns
 
 TARGET = 20.0

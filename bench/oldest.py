@@ -22,10 +22,20 @@ ROOT = Path(__file__).parents[1]
 TOOLS = ("pytest", "hypothesis", "pytest-xdist")
 # Every layer, and every package that is pinned; no extras.
 PART = (
-    *("tests/scoring/test_metrics.py", "tests/config/test_base.py", "tests/cli/test_app.py", "tests/training/test_checkpoint.py"),
+    *(
+        "tests/scoring/test_metrics.py",
+        "tests/config/test_base.py",
+        "tests/cli/test_app.py",
+        "tests/training/test_checkpoint.py",
+    ),
     *("tests/scoring/test_files.py", "tests/data/reading/test_nifti.py", "tests/data/reading/test_pictures.py"),
     *("tests/data/test_store.py", "tests/data/prepare/test_cohort.py", "tests/data/prepare/test_brain_search.py"),
-    *("tests/data/prepare/test_itk.py", "tests/data/phantom/test_cohort.py", "tests/gan/test_train.py", "tests/gan/test_sample.py"),
+    *(
+        "tests/data/prepare/test_itk.py",
+        "tests/data/phantom/test_cohort.py",
+        "tests/gan/test_train.py",
+        "tests/gan/test_sample.py",
+    ),
     *("tests/gan/test_objectives.py", "tests/seg/test_train.py", "tests/seg/test_networks.py"),
     *("tests/audit/fidelity/test_fidelity.py", "tests/report/test_study.py", "tests/study/test_run.py"),
     "tests/studio/test_app.py",

@@ -19,10 +19,10 @@ import nibabel as nib
 import numpy as np
 
 from labelgan.api.study import run_study, study_config, study_sources
+from labelgan.core.rng import generator_for
 from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.scoring.metrics import METRICS
-from labelgan.core.rng import generator_for
 from labelgan.study.cohort import know_cohort
 from labelgan.study.folds import draw_order
 

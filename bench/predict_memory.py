@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.training.checkpoint import save_tensors
 from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig
-from labelgan.data.export.write import nifti_bytes
 from labelgan.core.files import write_bytes_atomic, write_text_atomic
 from labelgan.core.rng import generator_for, reseed_torch
+from labelgan.data.export.write import nifti_bytes
 from labelgan.seg.folder import SegmenterFolder, write_manifest
 from labelgan.seg.networks import build_segmenter
+from labelgan.training.checkpoint import save_tensors
 
 LIMIT_BYTES = 2 * 10**9
 

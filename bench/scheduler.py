@@ -18,10 +18,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from labelgan.config_engine import EngineConfig
-from labelgan.study.engine.engines import Ended, EngineBase
-from labelgan.study.engine.local import LocalEngine
+from labelgan.config.study import EngineConfig
+from labelgan.study.engine.base import Ended, EngineBase
 from labelgan.study.engine.ledger import Job, JobFolder, Ledger
+from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.scheduler import Event, run_jobs
 from labelgan.study.engine.worker import Context
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from labelgan.core.rng import generator_for
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.compose import Composer, Wish
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.sample import Generator
-from labelgan.core.rng import generator_for
 
 
 def real_values(store: SliceStore, site: str) -> list[np.ndarray]:

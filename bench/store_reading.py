@@ -16,11 +16,11 @@ import numpy as np
 
 import labelgan
 from labelgan.config.base import PrepareConfig
+from labelgan.core.files import write_json_atomic, write_text_atomic
+from labelgan.core.rng import generator_for
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.cohort import ArrayWriter
 from labelgan.data.store import INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest
-from labelgan.core.files import write_json_atomic, write_text_atomic
-from labelgan.core.rng import generator_for
 from measure import Bench, Figure, Ratio, main, median_interval, median_ratio, take_turns
 
 BATCH = 16

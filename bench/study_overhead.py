@@ -13,10 +13,10 @@ from itertools import count, pairwise
 from pathlib import Path
 from statistics import median
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.study.engine.engines import InlineEngine
-from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.scheduler import Event, run_jobs
 from labelgan.study.engine.worker import Context
 from measure import Bench, Figure, Ratio, main, median_interval, median_ratio, take_turns

@@ -33,10 +33,10 @@ from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.networks import build_segmenter
-from labelgan.study import cost_probe
 from labelgan.study.cohort import KnownCase, KnownCohort, know_cohort
+from labelgan.study.cost import probe as cost_probe
 from labelgan.study.cost.estimate import Estimate, estimate, in_words, sizes_of
-from labelgan.study.cost_rates import Rate
+from labelgan.study.cost.work import Rate
 from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, Plan, plan_study
 
 PEAK = 989e12  # bf16, dense, H100 SXM, as its maker states it

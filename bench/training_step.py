@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from labelgan import api
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
+from labelgan.core.rng import generator_for, reseed_torch
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.inputs import Compositions, Latents, gather_content, make_inputs
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
 from labelgan.gan.train import train_generator
 from labelgan.gan.trainer import build_networks
-from labelgan.core.rng import generator_for, reseed_torch
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.networks import build_segmenter

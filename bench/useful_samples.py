@@ -28,13 +28,13 @@ import torch
 
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
-from labelgan.data.case import LESION
-from labelgan.data.curation import Curation, write_curation
-from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.store import SliceStore
 from labelgan.core.files import read_json, write_json_atomic
 from labelgan.core.progress import Progress
 from labelgan.core.rng import generator_for
+from labelgan.data.curation import Curation, write_curation
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.store import SliceStore
+from labelgan.data.volume import LESION
 from labelgan.seg.batches import ExtraSlices
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.predict import Ensemble, to_lesions
@@ -42,9 +42,8 @@ from labelgan.seg.synthetic import read_synthetic
 from labelgan.seg.train import train_segmenter
 from labelgan.study.arms import arm_settings
 from labelgan.study.cohort import know_cohort
-from labelgan.study.jobs import COHORT, RUN, STORE
-from labelgan.study.judge import sample_judge
 from labelgan.study.engine.ledger import Ledger
+from labelgan.study.jobs import COHORT, RUN, STORE, sample_judge
 from labelgan.study.places import Places
 from league_plan import LeagueConfig, plan_league, split_patients
 

@@ -20,8 +20,8 @@ import numpy as np
 import pandas
 from scipy import stats
 
-from labelgan.scoring.metrics import METRICS
 from labelgan.core.rng import generator_for
+from labelgan.scoring.metrics import METRICS
 from labelgan.study.verdict.statistics import Resamples, bootstrap_interval
 from labelgan.study.verdict.verdict import make_verdict
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from labelgan.audit.run import AuditReport, run_audit
 from labelgan.audit.slices import AuditSlices
-from labelgan.config.base import PrepareConfig
 from labelgan.config.audit import AuditConfig
+from labelgan.config.base import PrepareConfig
+from labelgan.core.rng import generator_for
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
-from labelgan.core.rng import generator_for
 from plants import DISGUISES, MASK_FAULTS, present_as_samples, with_images, with_masks
 
 ONE_SLICE = "one slice over and over"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.audit.slices import AuditSlices
+from labelgan.core.rng import generator_for
 from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.store import SliceStore
-from labelgan.core.rng import generator_for
 
 
 def heads(count: int, seed: int = 0, side: int = 48, channels: int = 2) -> np.ndarray:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.scoring.metrics import METRICS
 from labelgan.core.rng import generator_for
+from labelgan.scoring.metrics import METRICS
 
 ARMS = ("real", "classical", "classical+copypaste", "classical+synthetic", "classical+shuffled")
 # What an arm adds to the DSC of `real`; the other metrics follow.

@@ -80,19 +80,17 @@ SNIPPETS = [(match.start(), match[1]) for match in _RUN.finditer(EXTENDING.read_
 @pytest.fixture
 def registries():
     """Every dict that the guide adds to, as it was before, afterwards."""
-    from labelgan.config.base import gan as config_gan
-    from labelgan.config.base import seg as config_seg
-    from labelgan.scoring.files import metrics
     from labelgan.audit import gates
     from labelgan.audit import run as audit_run
-    from labelgan.data.prepare.cohort import brain
-    from labelgan.data.export.write import write as export
-    from labelgan.data.layouts.detect import detect as layouts
+    from labelgan.config import gan as config_gan
+    from labelgan.config import seg as config_seg
+    from labelgan.data.export import write as export
+    from labelgan.data.layouts import detect as layouts
+    from labelgan.data.prepare import brain
     from labelgan.gan import objectives, tracking
-    from labelgan.gan.inputs.inputs import augment
-    from labelgan.gan.inputs.inputs import inputs
-    from labelgan.gan.inputs.inputs import mask_channel
-    from labelgan.gan.networks.families import families as networks
+    from labelgan.gan.inputs import augment, inputs, mask_channel
+    from labelgan.gan.networks import families as networks
+    from labelgan.scoring import metrics
     from labelgan.seg import networks as segmenters
     from labelgan.study import arms, jobs
     from labelgan.study.engine import engines

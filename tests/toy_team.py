@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelgan.training.checkpoint import save_tensors
+from labelgan.core.rng import generator_for
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
-from labelgan.training.team import Team
-from labelgan.core.rng import generator_for
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import cross_entropy, soft_dice_loss
 from labelgan.seg.member import Member
+from labelgan.training.checkpoint import save_tensors
+from labelgan.training.team import Team
 from tiny import tiny_config, tiny_seg_config
 
 STEPS = 3

@@ -22,10 +22,10 @@ from labelgan.config.study import StudyConfig
 from labelgan.core.files import write_text_atomic
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Ledger
+from labelgan.study.engine.scheduler import Event, run_jobs
 from labelgan.study.places import Places
 from labelgan.study.plan import GENERATOR, MEMBER, SAMPLE, Plan
 from labelgan.study.run import StudySources, look, make_plan
-from labelgan.study.engine.scheduler import Event, run_jobs
 
 ROOT = Path("cache/studies")
 DATA = Path("../shared/data")

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from labelgan.core.version import __version__
 
 if TYPE_CHECKING:
+    from labelgan.api.audit import audit as run_audit
     from labelgan.api.base import (
         check,
+        export,
         phantom,
         phantom_generator,
         prepare,
@@ -21,15 +23,13 @@ if TYPE_CHECKING:
         score,
         train,
     )
-    from labelgan.api.audit import audit as run_audit
-    from labelgan.api_export import export
     from labelgan.api.segment import segment_import_li, segment_predict, segment_train
     from labelgan.api.study import build_report
     from labelgan.api.study import study as run_study
-    from labelgan.data.case import Case, Cohort
-    from labelgan.data.layouts.detect import read_cohort
-    from labelgan.data.store import SliceStore
     from labelgan.core.errors import LabelganError
+    from labelgan.data.case import Case
+    from labelgan.data.layouts import Cohort, read_cohort
+    from labelgan.data.store import SliceStore
     from labelgan.gan.sample import Generator
     from labelgan.integrations.mixing import MixedSlices, SyntheticPool
     from labelgan.integrations.monai import RandSyntheticSliced
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 
 # Loaded when first asked for: importing the package stays fast.
 _PLACES = {
-    "check": "labelgan.api.base",
-    "phantom": "labelgan.api.base",
-    "phantom_generator": "labelgan.api.base",
-    "prepare": "labelgan.api.base",
-    "sample": "labelgan.api.base",
-    "score": "labelgan.api.base",
+    "check": "labelgan.api",
+    "phantom": "labelgan.api",
+    "phantom_generator": "labelgan.api",
+    "prepare": "labelgan.api",
+    "sample": "labelgan.api",
+    "score": "labelgan.api",
     "segment_import_li": "labelgan.api.segment",
     "segment_predict": "labelgan.api.segment",
     "segment_train": "labelgan.api.segment",
-    "train": "labelgan.api.base",
+    "train": "labelgan.api",
     "build_report": "labelgan.api.study",
-    "export": "labelgan.api_export",
+    "export": "labelgan.api",
     "run_audit": "labelgan.api.audit:audit",
     "run_study": "labelgan.api.study:study",
     "Case": "labelgan.data.case",
-    "Cohort": "labelgan.data.case",
+    "Cohort": "labelgan.data.layouts",
     "Generator": "labelgan.gan.sample",
     "LabelganError": "labelgan.core.errors",
     "MixedSlices": "labelgan.integrations.mixing",

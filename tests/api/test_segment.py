@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from labelgan.api.base import segment as api_segment
+from labelgan.api import segment as api_segment
 from labelgan.config.seg import SegConfig
 from labelgan.seg.train import train_segmenter
 from tiny import SEG_SETTINGS

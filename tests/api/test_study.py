@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import labelgan
-from labelgan.api.base import study as api_study
+from labelgan.api import study as api_study
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.study.places import Places
 from labelgan.study.results import shareable

@@ -6,8 +6,8 @@ import pytest
 from labelgan.audit import brains
 from labelgan.audit.brains import estimate_brains
 from labelgan.audit.slices import AuditSlices
-from labelgan.data.prepare.brain_search import find_brain
 from labelgan.core.rng import generator_for
+from labelgan.data.prepare.brain_search import find_brain
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:

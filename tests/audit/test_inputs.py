@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from labelgan.audit.inputs import audited_cases, require_apart, require_same_grid, unseen_note
-from labelgan.config.base import PrepareConfig
 from labelgan.config.audit import AuditDataConfig
+from labelgan.config.base import PrepareConfig
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import SeenCases
-from labelgan.core.errors import ConfigError, DataError, LeakError
 
 CONFIG = AuditDataConfig()
 STRANGERS = AuditDataConfig(one_cohort=False)

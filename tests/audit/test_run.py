@@ -10,10 +10,10 @@ from threadpoolctl import threadpool_info
 from audit_cases import GATE_OF, Audited
 from labelgan.audit.run import PARTS, audit_slices, run_audit
 from labelgan.audit.slices import AuditData
-from labelgan.config.base import PrepareConfig
 from labelgan.config.audit import AuditConfig
-from labelgan.data.phantom.cohort import write_phantom_cohort
+from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import LeakError
+from labelgan.data.phantom.cohort import write_phantom_cohort
 from tiny import folder_bytes
 from toy_slices import toy_slices
 

@@ -10,9 +10,9 @@ import torch
 
 from ddpm import DdpmConfig, denoise, sample_ddpm, train_ddpm
 from labelgan import api
+from labelgan.core.errors import LeakError
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.synthetic_slices import seen_by_generator
-from labelgan.core.errors import LeakError
 from labelgan.seg.train import train_segmenter
 from tiny import tiny_seg_config
 

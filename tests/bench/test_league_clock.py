@@ -7,9 +7,9 @@ import signal
 import pytest
 import torch
 
-from labelgan.training.checkpoint import load_tensors
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.train import train_generator
+from labelgan.training.checkpoint import load_tensors
 from league_clock import Alarm, Clock, train_for
 from tiny import tiny_config
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from labelgan.core.rng import generator_for
 from labelgan.gan.inputs.inputs import gather_content, make_inputs
 from labelgan.gan.trainer import Trainer
-from labelgan.core.rng import generator_for
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.member import Member
 from measure import Ratio

@@ -10,7 +10,7 @@ import pytest
 
 import labelgan
 from labelgan import api
-from labelgan.cli.app import app as cli
+from labelgan.cli import app as cli
 from labelgan.cli.app import run_command
 from tiny import SETTINGS
 

@@ -15,10 +15,10 @@ import typer.main
 from PIL import Image
 
 from labelgan import api
-from labelgan.cli.app import demo
+from labelgan.cli import demo
 from labelgan.cli.app import app
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import DataError
+from labelgan.data.store import SliceStore
 from pages import elements, references, text_of
 
 PATIENTS, SAMPLES, STEPS = 4, 8, 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from labelgan.cli.app import doctor
+from labelgan.cli import doctor
 from labelgan.cli.doctor import examine
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from labelgan.api.base import segment as api_segment
+from labelgan.api import segment as api_segment
 from labelgan.cli.app import run_command
 
 

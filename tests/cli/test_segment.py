@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nibabel import nifti1
 
-from labelgan.api.base import segment as api_segment
+from labelgan.api import segment as api_segment
 from labelgan.cli.app import run_command
 from labelgan.config.seg import SegConfig
 from labelgan.seg.train import SegTrainingResult

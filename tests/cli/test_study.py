@@ -92,8 +92,8 @@ def test_wrong_use_is_one_line(capsys, study_cohort, tmp_path, arguments, words)
 
 def test_a_dry_run_answers_and_leaves_no_jobs(capsys, study_cohort, tmp_path, monkeypatch):
     from labelgan.study.cost.estimate import estimate as cost
-    from labelgan.study.cost_probe import Probe
-    from labelgan.study.cost_rates import Rate
+    from labelgan.study.cost.probe import Probe
+    from labelgan.study.cost.work import Rate
 
     kinds = ("prepare", "train member", "predict", "score")
     rates = {kind: {"": Rate(60.0, 0.0)} for kind in kinds}

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.data.case import Case, Cohort, ImageRef
+from labelgan.audit.gates import Check, Finding, Gate
+from labelgan.audit.run import AuditReport
+from labelgan.cli.tables import print_audit, print_check, print_plan
+from labelgan.data.case import Case, Cohort
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem
+from labelgan.data.volume import ImageRef
 from labelgan.study.cost.estimate import Estimate, KindCost
 from labelgan.study.folds import Fold
 from labelgan.study.plan import Plan
-from labelgan.cli.tables import print_check, print_plan
 
 ROOT = Path("/cohort")
 
@@ -112,3 +115,16 @@ def test_a_rate_is_a_short_number(seconds, said, capsys):
     kind = KindCost("sample", 3, 0, 60.0, 0.0, "slice", seconds, "probe")
     print_plan(*planned(kinds=(kind,)))
     assert f"{said} a slice" in capsys.readouterr().out
+
+
+def test_figures_and_gates_are_printed(capsys):
+    findings = [Finding("a", "a [distance]", 0.12345, good=0.1, bad=2.0), Finding("b", "b", None, better="near")]
+    gates = [
+        Gate("first", (Check("share", 0.5, 0.1),)),
+        Gate("second", (Check("share", 0.0, 0.1),)),
+        Gate("third", (Check("share", None, 0.1),)),
+    ]
+    print_audit(AuditReport(findings, gates, {}))
+    shown = capsys.readouterr().out
+    for words in ("a [distance] ↓", "0.123", "b ≈", "FAILED", "passed", "not judged", "share 0.5 (at most 0.1)"):
+        assert words in shown

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from labelgan.config.gan import GanConfig
-from labelgan.config.study import StudyConfig
+from labelgan.config.study import EngineConfig, StudyConfig
 from labelgan.core.errors import ConfigError
 from tiny import tiny_study_config
 
@@ -52,3 +52,15 @@ def test_a_preset_reaches_the_segmenter():
     config = StudyConfig.for_names(GanConfig.for_model("r3gan", "laptop"), "li2018", "laptop")
     assert config.segmenter.network.width < 64
     assert config.generator.network.width == 48
+
+
+def test_defaults_leave_the_size_to_the_machine():
+    config = EngineConfig()
+    assert (config.workers, config.threads, config.gpus, config.address) == (None, None, None, None)
+    assert config.cluster == "slurm"
+
+
+@pytest.mark.parametrize("setting", ["workers=0", "threads=0", "gpus=-1", "cluster=pbs", "poll_s=0", "nodes=3"])
+def test_what_makes_no_sense_is_refused_by_name(setting: str):
+    with pytest.raises(ConfigError, match=setting.split("=")[0]):
+        EngineConfig().with_settings([setting])

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from trees import AFFINE, SHAPE, save, voxels
 
-from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
+from labelgan.core.rng import generator_for
 from labelgan.data.export.records import LabelledVolume
+from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.reading.read import voxel_hash
-from labelgan.core.rng import generator_for
 
 FACTS = CohortFacts(("FLAIR", "T1"), (16, 24), (3.0, 1.25, 0.75))
 INTENSITY = {"FLAIR": {"mean": 100.0, "sd": 30.0}, "T1": {"mean": 80.0, "sd": 20.0}}

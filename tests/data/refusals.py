@@ -10,9 +10,9 @@ import pytest
 from hypothesis import strategies as st
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.case import ImageRef
-from labelgan.data.reading.read import read_header, read_mask, read_volume
 from labelgan.core.errors import DataError
+from labelgan.data.reading.read import read_header, read_mask, read_volume
+from labelgan.data.volume import ImageRef
 
 SMALL_LIMITS = CheckConfig.build({"max_voxels": 10**6, "max_file_bytes": 10**7})
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from trees import lesion_mask, save, voxels
 
-from labelgan.data.case import Case, Cohort, ImageRef, is_safe_id
 from labelgan.core.errors import DataError
+from labelgan.data.case import Case, Cohort, is_safe_id
+from labelgan.data.volume import ImageRef
 
 
 @pytest.mark.parametrize("identifier", ["a", "sub-01_ses-02", "A.b-c_9", "x" * 64])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from labelgan.core.errors import DataError
 from labelgan.data.curation import CURATION, Curation, read_curation, sample_hash, write_curation
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.core.errors import DataError
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

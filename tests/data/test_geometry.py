@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.data.geometry import AxisMap, SliceGeometry
 from labelgan.core.rng import generator_for
+from labelgan.data.geometry import AxisMap, SliceGeometry
 
 SPACING = (0.9, 1.1, 3.0)
 ORIENTATIONS = [(order, signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]

@@ -11,10 +11,10 @@ import pytest
 from trees import bids_subject, wmh_cohort
 
 from labelgan.cli.app import run_command
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.check.integrity import check_cohort
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pseudonyms import keyfile, masked, masked_error, told_path, using
-from labelgan.core.errors import ConfigError, DataError, LeakError
 
 NAMES = ("DoeJane", "RoeRichard")
 

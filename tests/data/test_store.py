@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from heads import CONFIG, write_case
 
+from labelgan.core.errors import ConfigError, DataError
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import ConfigError, DataError
 
 
 def test_store_holds_every_case_with_its_rows(store):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labelgan.core.errors import DataError
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
-from labelgan.core.errors import DataError
 
 # Leaks, damaged manifests and every format's way back have their tests in tests/seg/test_synthetic.py.
 

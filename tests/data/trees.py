@@ -8,9 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from labelgan.core.rng import generator_for
 from labelgan.data.case import Cohort
 from labelgan.data.check.problems import CheckReport
-from labelgan.core.rng import generator_for
 
 SHAPE = (6, 7, 5)
 AFFINE = np.array([[-1.0, 0, 0, 4], [0, 1.5, 0, -5], [0, 0, 3, 6], [0, 0, 0, 1]])

@@ -17,9 +17,9 @@ from typing import Any
 
 from drill_children import Child, begin, nothing
 
-from labelgan.training.checkpoint import checkpoint_folders, load_latest
 from labelgan.core.errors import LabelganError
 from labelgan.core.rng import generator_for
+from labelgan.training.checkpoint import checkpoint_folders, load_latest
 
 LONGEST_S = 240.0  # for one command of a drill, on a busy machine
 BEFORE, DURING, AFTER = "before the first save", "in the midst of a save", "between saves"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from labelgan import api
-from labelgan.api.base import segment as api_segment
+from labelgan.api import segment as api_segment
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.store import SliceStore
 from labelgan.gan.train import train_generator

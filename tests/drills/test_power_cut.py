@@ -12,8 +12,8 @@ from drill_kills import differences, results_of
 from drill_power import Disk, watched_disk
 
 from labelgan.cli.app import run_command
-from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.core.files import write_bytes_atomic
+from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.run import StudySources, run_study
 from tiny import SEG_SETTINGS, SETTINGS, tiny_study_config

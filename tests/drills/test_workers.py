@@ -11,10 +11,10 @@ import pytest
 from drill_children import Child, begin, command, nothing
 from drill_kills import DONE_JOBS, Tally, checkpoints_hold, differences, ended, results_of
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.rng import generator_for
-from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.scheduler import RunSummary, run_jobs
 from tiny import tiny_study_config
 
@@ -82,7 +82,9 @@ def test_a_job_that_gets_no_memory_is_named_and_the_rest_is_done(tmp_path: Path,
 
 def children_of(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"labelgan.study.engine.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [
+        int(child) for child in found if b"labelgan.study.engine.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 @DRILL

@@ -13,10 +13,10 @@ import pytest
 
 import labelgan
 from faults.ground import run
-from labelgan.data.case import ImageRef
+from labelgan.core.errors import DataError
 from labelgan.data.phantom.slices import ASSET, PhantomSlices
 from labelgan.data.reading.read import read_volume
-from labelgan.core.errors import DataError
+from labelgan.data.volume import ImageRef
 
 PACKAGE = Path(labelgan.__file__).parent
 UNPACKERS = {"extract", "extractall", "unpack_archive"}

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from labelgan.config.gan import ObjectiveConfig
-from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn, gradient_penalty, input_gradient
 from labelgan.core.rng import generator_for
+from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn, gradient_penalty, input_gradient
 
 SHAPE = (3, 4, 5)
 

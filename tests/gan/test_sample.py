@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import labelgan
-from labelgan.data.export.write import EXPORTERS
-from labelgan.data.check.integrity import check_cohort
-from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.prepare.case import from_unit
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError
 from labelgan.core.files import read_json, sha256_file
+from labelgan.data.check.integrity import check_cohort
+from labelgan.data.export.write import EXPORTERS
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.case import from_unit
 from labelgan.gan.inputs.compose import Wish
 from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.sample import BLOCK, Generator, sample_cohort

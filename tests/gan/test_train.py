@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors, save_tensors
 from labelgan.config.gan import MODELS
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError, TrainingError
 from labelgan.core.files import lock_folder
+from labelgan.data.store import SliceStore
 from labelgan.gan.recorder import COLUMNS
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
+from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors, save_tensors
 from labelgan.training.launch import _Follower
 from tiny import SETTINGS, folder_bytes, tell_hashes, tiny_config
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from labelgan.training.checkpoint import Checkpoint
 from labelgan.config.gan import MODELS, PRESETS, GanConfig
 from labelgan.core.errors import CheckpointError, ConfigError
+from labelgan.core.rng import generator_for
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.networks.families import family_of
 from labelgan.gan.objectives import OBJECTIVES
 from labelgan.gan.trainer import Trainer, build_networks
-from labelgan.core.rng import generator_for
+from labelgan.training.checkpoint import Checkpoint
 from tiny import tiny_config, tiny_content
 
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from labelgan.core.rng import generator_for
 from labelgan.gan.inputs.batches import BatchSource
 from labelgan.gan.inputs.inputs import Inputs
 from labelgan.gan.watch import WATCHED, Watch, diversity_ratio, lesion_rate, spread
-from labelgan.core.rng import generator_for
 
 
 def blobs(name: str, count: int = 24, noise: float = 0.0) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 import labelgan
-from labelgan.data.case import LESION
 from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.volume import LESION
 from labelgan.gan.sample import Generator, sample_cohort
 from labelgan.gan.train import train_generator
 from labelgan.integrations.mixing import MixedSlices, SyntheticPool

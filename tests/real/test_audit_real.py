@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from audit_cases import GATE_OF, Audited
-from labelgan.audit.copies.copies import CERTAIN, Limit, closeness_of, limits_of
-from labelgan.audit.neighbours import Comparable, Space, neighbours
+from labelgan.audit.copies.copies import CERTAIN, Comparable, Limit, Space, closeness_of, limits_of, neighbours
 from labelgan.audit.slices import AuditSlices
-from labelgan.config.base import PrepareConfig
 from labelgan.config.audit import AuditConfig
+from labelgan.config.base import PrepareConfig
+from labelgan.core.rng import generator_for
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
-from labelgan.core.rng import generator_for
 from plants import DISGUISES
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

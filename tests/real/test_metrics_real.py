@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelgan.data.case import Volume
-from labelgan.data.prepare.itk import to_itk
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.itk import to_itk
+from labelgan.data.volume import Volume
 from labelgan.scoring.metrics import METRICS, score_masks
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -8,8 +8,8 @@ import pytest
 
 from labelgan.config.base import PrepareConfig
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.prepare.case import prepare_case
+from labelgan.data.prepare.cohort import prepare_store
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

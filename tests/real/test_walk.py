@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from labelgan import api_export
 from labelgan import api
+from labelgan.api import base as api_export
 from labelgan.data.case import Cohort
+from labelgan.studio.images import volume_bytes
 from labelgan.studio.index import Query
+from labelgan.studio.live import LOAD_STEPS
 from labelgan.studio.nearest import NearestSearch
 from labelgan.studio.session import Session
-from labelgan.studio.volumes import volume_bytes
-from labelgan.studio.wishes import LOAD_STEPS
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "ms3seg-wmh"
 

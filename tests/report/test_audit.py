@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from labelgan.data.pictures import save_png
 from labelgan.core.errors import DataError
+from labelgan.data.pictures import save_png
 from labelgan.report.audit import row_of, shown, write_audit_page
 from pages import elements, references, text_of
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labelgan.core.errors import DataError
 from labelgan.data.export.write import nifti_bytes
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.core.errors import DataError
 from labelgan.report.overlays import FALSE_ALARM_RGB, HIT_RGB, MISS_RGB, draw_overlay, write_overlays
 from labelgan.scoring.files import score_paths
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from browser import CHROMIUM, browser
-from labelgan.data.pictures import encode_png
 from labelgan.core.errors import DataError
+from labelgan.core.rng import generator_for
+from labelgan.data.pictures import encode_png
 from labelgan.report.overlays import draw_overlay
 from labelgan.report.study import StudyPicture, StudyPictures, write_study_report
-from labelgan.core.rng import generator_for
 from labelgan.study.verdict.verdict import make_verdict, read_scores
 from pages import elements, references, text_of
 from studies import ARMS, change_json, write_json, write_study

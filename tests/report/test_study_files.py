@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from labelgan.core.errors import DataError
-from labelgan.scoring.metrics import METRICS
 from labelgan.report.study_files import read_scores, read_study
+from labelgan.scoring.metrics import METRICS
 from studies import ARMS, change_json, write_study
 
 

@@ -6,9 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.scoring.metrics import METRICS
 from labelgan.report import study_tables as tables
-from labelgan.report.study_files import Cost, StudyFiles, read_study
+from labelgan.report import study_tables as words
+from labelgan.report.study_files import Comparison, Cost, Row, StudyFiles, read_study
+from labelgan.report.study_tables import (
+    Pair,
+    draw_means,
+    lost_to,
+    patient_pairs,
+    row_counts,
+    undefined_counts,
+    worst_rows,
+)
+from labelgan.scoring.metrics import METRICS
 from studies import ARMS, write_study
 
 
@@ -108,3 +118,155 @@ def test_the_configuration_is_toml_without_what_is_none():
     hostile = {'a"]\n[x]': "</pre>'''\n", "nested": {"deep": [{"a": 1}, {"b": None}]}}
     assert tomllib.loads(tables.configuration(hostile)) == hostile | {"nested": {"deep": [{"a": 1}, {}]}}
     assert json.loads(json.dumps(config)) == config  # left as it was
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "signed", "shown"),
+    [
+        ("dsc", 0.12349, False, "0.123"),
+        ("dsc", -0.02, True, "−0.020"),
+        ("hd95_mm", 1.195, True, "+1.20"),
+        ("avd_percent", 12.34, False, "12.3"),
+        ("avd_percent", 1234567.0, True, "+1.23e+06"),
+        ("dsc", None, True, "–"),
+    ],
+)
+def test_numbers_have_the_digits_of_their_unit(name, value, signed, shown):
+    assert words.number(value, METRICS[name], signed=signed) == shown
+
+
+def test_every_metric_has_a_heading_and_a_meaning():
+    assert [words.heading(metric) for metric in METRICS.values()][:3] == [
+        "DSC\u00a0↑",
+        "HD95, mm\u00a0↓",
+        "AVD, %\u00a0↓",
+    ]
+    assert set(words.WHAT_METRICS_SAY) == set(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (5940, "99 min"),
+        (6000, "1 h 40 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
+def test_durations(seconds, shown):
+    assert words.duration(seconds) == shown
+
+
+def test_small_words():
+    assert [words.p_value(p) for p in (None, 0.0, 0.0009, 0.04, 1)] == ["–", "< 0.001", "< 0.001", "0.040", "1.000"]
+    assert [words.counted(n, "patient") for n in (0, 1, 1234)] == ["0 patients", "1 patient", "1,234 patients"]
+    assert (words.span([9, 9]), words.span([9, 8])) == ("9", "8 to 9")
+    assert words.some(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert words.some([]) == ""
+
+
+def test_an_arm_is_described_by_the_study_or_else_by_the_parts_of_its_name():
+    assert words.arm_text("classical", {"classical": "as told"}) == "as told"
+    assert words.arm_text("real+synthetic", {}) == (
+        "real slices as they are; with synthetic slices with their synthetic masks"
+    )
+    assert words.arm_text("classical+magic", {}) == "not described by the study"
+
+
+def test_an_interval_and_a_tally():
+    def entry(**values) -> Comparison:
+        plain = {"arm": "a", "reference": "b", "metric": "dsc", "difference": 0.1, "n": 3, "verdict": "no evidence"}
+        return Comparison.model_validate(plain | {"interval": (-0.1, 0.2)} | values)
+
+    assert words.interval(entry()) == "−0.100 to +0.200"
+    assert words.interval(entry(interval=None)) == "–"
+    told = words.tally([entry(), entry(), entry(verdict="harms", interval=(-0.2, -0.1))])
+    assert told == [("helps", 0), ("harms", 1), ("no evidence", 2)]
+
+
+def test_verdicts_differ_in_shape_and_class():
+    assert len(set(words.SHAPES.values())) == len(set(words.CLASSES.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "Cross-validation (leave one patient out): every patient is held out once and tested with networks of 9 "),
+        ({"numbers": (3, 5), "repeats": 2}, "Learning curve: 2 draws of 3, 5 training patients each."),
+        ({"folds": [], "generators": []}, "No folds are recorded."),
+        (
+            {"folds": [{"name": f"fold-{i:02d}", "n_train": 5 + i % 2, "repeat": i // 5, "test": ["a", "b"]}
+                       for i in range(10)]},
+            "Cross-validation (5 folds, 2 times over): every patient is held out once each time and tested with "
+            "networks of 5 to 6 training patients.",
+        ),
+    ],
+)  # fmt: skip
+def test_the_protocol_in_words(tmp_path, settings, said):
+    assert words.protocol_text(read_study(write_study(tmp_path, **settings))).startswith(said)
+
+
+def row(fold: str, arm: str, patient: str, dsc: float | None, *, case: str = "", n_train: int = 3) -> Row:
+    scores = dict.fromkeys(METRICS, 1.0) | {"dsc": dsc}
+    return Row(fold, n_train, 0, arm, patient, case or patient, scores)
+
+
+def test_pairs_are_of_the_same_fold_and_case_and_averaged_by_patient():
+    rows = [
+        row("f0", "real", "A", 0.2, case="A1"),
+        row("f0", "real", "A", 0.4, case="A2"),
+        row("f0", "new", "A", 0.5, case="A1"),
+        row("f0", "new", "A", None, case="A2"),  # so A2 is no pair
+        row("f1", "real", "A", 0.6, case="A1"),
+        row("f1", "new", "A", 0.9, case="A1"),
+        row("f0", "real", "B", 0.5),
+        row("f1", "new", "B", 0.6),  # another fold
+    ]
+    (pair,) = patient_pairs(rows, "real", "new", "dsc")
+    assert pair.patient == "A"
+    assert (pair.reference, pair.arm) == (pytest.approx(0.4), pytest.approx(0.7))
+    assert patient_pairs(rows, "real", "absent", "dsc") == []
+    assert patient_pairs(rows, "real", "new", "lesion_f1")[0] == Pair("A", 1.0, 1.0)
+
+
+def test_a_draws_mean_is_over_patients_not_over_scans():
+    rows = [
+        row("d0", "new", "A", 0.0, case="A1"),
+        row("d0", "new", "A", 0.2, case="A2"),
+        row("d0", "new", "B", 0.5),
+        row("d1", "new", "B", 0.9),
+        row("d2", "new", "B", 0.7, n_train=5),
+        row("d2", "new", "C", None, n_train=5),
+        row("d0", "real", "A", 1.0),
+    ]
+    assert draw_means(rows, "new", "dsc") == {3: [pytest.approx(0.3), pytest.approx(0.9)], 5: [pytest.approx(0.7)]}
+
+
+def test_what_is_undefined_is_counted_for_every_arm():
+    rows = [row("f0", "a", "A", None), row("f0", "a", "B", 0.1)]
+    nothing = dict.fromkeys(METRICS, 0)
+    assert undefined_counts(rows, ("a", "b")) == {"a": nothing | {"dsc": 1}, "b": nothing}
+    assert row_counts(rows, ("a", "b")) == {"a": 2, "b": 0}
+
+
+def test_the_worst_come_first_and_undefined_is_not_worst():
+    rows = [row("f0", "a", "A", 0.5), row("f0", "a", "B", None), row("f0", "b", "A", 0.1), row("f0", "b", "B", 0.5)]
+    assert [(r.arm, r.patient) for r in worst_rows(rows)] == [("b", "A"), ("a", "A"), ("b", "B")]
+    assert len(worst_rows(rows, 1)) == 1
+
+
+def test_losses_are_against_the_same_case():
+    rows = [
+        row("f0", "classical", "A", 0.5),
+        row("f0", "new", "A", 0.3),
+        row("f0", "classical", "B", 0.5),
+        row("f0", "new", "B", 0.6),  # a gain
+        row("f0", "worse", "B", 0.1),
+        row("f1", "new", "A", 0.1),  # no reference in this fold
+    ]
+    found = [(r.arm, r.patient, round(loss, 6), base) for r, loss, base in lost_to(rows, "classical")]
+    assert found == [("worse", "B", 0.4, 0.5), ("new", "A", 0.2, 0.5)]
+    assert lost_to(rows, "absent") == []

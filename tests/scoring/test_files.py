@@ -12,10 +12,10 @@ from trees import AFFINE, nnunet_cohort, save, save_picture, wmh_cohort
 
 import labelgan
 from labelgan.cli.app import run_command
-from labelgan.data.case import ImageRef
-from labelgan.data.layouts.detect import read_cohort
 from labelgan.core.errors import DataError
 from labelgan.core.rng import generator_for
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.volume import ImageRef
 from labelgan.scoring.files import score_files, score_paths
 
 SHAPE = (12, 10, 6)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from trees import lesion_mask, nnunet_cohort, save, wmh_case, wmh_cohort
 
-from labelgan.data.case import ImageRef
-from labelgan.data.layouts.detect import read_cohort
 from labelgan.core.errors import DataError
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.volume import ImageRef
 from labelgan.scoring.match import find_masks, find_predictions, find_references, match
 
 

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS, Scores, score_masks
 from labelgan.scoring.pair import axial_axis, surface
-from labelgan.core.rng import generator_for
 
 VECTORS = Path(__file__).parents[2] / "shared" / "vectors"
 EXPECTED = json.loads((VECTORS / "expected.json").read_text()) if VECTORS.is_dir() else {}

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from labelgan.scoring.pair import MaskPair, axial_axis, predicted_lesion, surface
 from labelgan.core.rng import generator_for
+from labelgan.scoring.pair import MaskPair, axial_axis, predicted_lesion, surface
 
 SPACING = (0.9, 1.1, 3.0)
 SHAPE = (9, 8, 5)

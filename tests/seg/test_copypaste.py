@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelgan.data.store import SliceStore
 from labelgan.core.rng import generator_for
+from labelgan.data.store import SliceStore
 from labelgan.seg.copypaste import CopyPaste, Paste, paste_lesions
 
 SIZE = (24, 24)

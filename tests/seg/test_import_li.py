@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.training.checkpoint import load_tensors
 from labelgan.cli.app import run_command
 from labelgan.core.errors import CheckpointError, ConfigError
 from labelgan.core.files import sha256_file
@@ -20,6 +19,7 @@ from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.import_li import MAX_FILE_BYTES, import_li, read_keras_weights
 from labelgan.seg.networks_li2018 import Li2018
 from labelgan.seg.predict import Ensemble
+from labelgan.training.checkpoint import load_tensors
 
 WIDTH = 4
 KERAS_VENV = os.environ.get("LABELGAN_KERAS_VENV", "")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import CheckpointError, ConfigError, TrainingError
 from labelgan.core.interrupts import Interrupts
+from labelgan.data.store import SliceStore
 from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.member import Member, is_stuck, learning_rate
+from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors
 from tiny import tiny_seg_config
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 from labelgan.config.seg import SegNetworkConfig
 from labelgan.core.errors import ConfigError
 from labelgan.core.rng import reseed_torch
 from labelgan.seg.networks import SEGMENTERS, build_segmenter, parameter_count
+from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 
 
 def config_of(name: str, width: int = 8, norm: str | None = "instance") -> SegNetworkConfig:

@@ -14,10 +14,11 @@ from torch import nn
 
 from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig, SegPredictConfig
-from labelgan.data.case import Case, ImageRef
+from labelgan.core.errors import CheckpointError, ConfigError, DataError
+from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import CheckpointError, ConfigError, DataError
+from labelgan.data.volume import ImageRef
 from labelgan.seg.predict import Ensemble, manifest_facts, to_lesions
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from labelgan.config.base import PrepareConfig
+from labelgan.core.errors import DataError, LeakError
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.export.write import EXPORTERS
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
-from labelgan.core.errors import DataError, LeakError
 from labelgan.gan.sample import Generator, sample_cohort
 from labelgan.seg.synthetic import read_synthetic, require_no_leak, seen_by_generator
 

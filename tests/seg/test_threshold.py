@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 from labelgan.config.seg import SegConfig, SegPredictConfig
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import DataError
+from labelgan.data.store import SliceStore
 from labelgan.scoring.metrics import score_masks
 from labelgan.seg.predict import Ensemble
 from labelgan.seg.threshold import PUBLISHED, THRESHOLDS, choose, dsc_by_threshold, fit_threshold

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from labelgan.training.checkpoint import load_tensors
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
 from labelgan.core.files import lock_folder, sha256_file
+from labelgan.data.store import SliceStore
 from labelgan.seg.member import Member
 from labelgan.seg.train import held_out_cases, train_segmenter
+from labelgan.training.checkpoint import load_tensors
 from tiny import folder_bytes, tiny_seg_config
 
 

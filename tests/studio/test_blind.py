@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from labelgan.data.curation import BLIND_TESTS
 from labelgan.core.errors import DataError
+from labelgan.data.curation import BLIND_TESTS
 from labelgan.studio.blind import BlindTests, chance_words, wilson_interval
 from labelgan.studio.session import Session
 

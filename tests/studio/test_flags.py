@@ -48,7 +48,7 @@ def test_a_damaged_audit_flags_none(samples, tmp_path, content):
 
 def test_samples_are_judged_as_sampling_judges_them(session, tiny_run, phantom_store, samples):
     from labelgan.gan.sample import Generator
-    from labelgan.study.judge import sample_judge
+    from labelgan.study.jobs import sample_judge
 
     source = next(s for s in session.index.sources.values() if s.kind == "synthetic")
     flags = session.judge.judge(source)

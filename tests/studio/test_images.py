@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import gzip
+
+import nibabel as nib
 import numpy as np
 import pytest
 
-from labelgan.data.case import Case, ImageRef
+from labelgan.core.errors import DataError
+from labelgan.data.case import Case
 from labelgan.data.export.write import nifti_bytes
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.core.errors import DataError
-from labelgan.studio.images import CaseImages, lesion_areas, load_case, load_stored, scaled_affine
+from labelgan.data.volume import ImageRef
+from labelgan.studio.images import Cache, CaseImages, lesion_areas, load_case, load_stored, scaled_affine, volume_bytes
 
 
 def volume(shape=(4, 5, 3)):
@@ -89,3 +93,81 @@ def test_values_that_are_not_finite_are_shown_as_zero(tmp_path):
 def test_pictures_get_their_millimetres_from_the_manifest(tmp_path, name, spacing, expected):
     scaled = scaled_affine(np.eye(4), tmp_path / name, {"spacing_mm": spacing})
     np.testing.assert_allclose(np.diag(scaled)[:3], expected)
+
+
+AFFINE = np.array([[0, -2, 0, 5], [1, 0, 0, -7], [0, 0, 3, 1], [0, 0, 0, 1.0]])
+
+
+def images(values, mask=None):
+    return CaseImages({"T1": np.asarray(values, np.float32)}, mask, AFFINE)
+
+
+def read(content: bytes) -> nib.Nifti1Image:
+    return nib.Nifti1Image.from_bytes(gzip.decompress(content))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.arange(24).reshape(2, 3, 4), np.int16),
+        (np.arange(24).reshape(2, 3, 4) / 7, np.float32),
+        (np.arange(24).reshape(2, 3, 4) * 1e5, np.float32),
+    ],
+)
+def test_voxels_and_geometry_survive(values, dtype):
+    image = read(volume_bytes(images(values), "T1"))
+    assert image.get_data_dtype() == dtype
+    np.testing.assert_allclose(image.get_fdata(), values.astype(np.float32))
+    assert image.affine is not None
+    np.testing.assert_allclose(image.affine, AFFINE)
+
+
+def test_the_mask_is_a_volume_too():
+    mask = np.zeros((2, 3, 4), np.uint8)
+    mask[1, 2, 3] = 1
+    image = read(volume_bytes(images(np.zeros((2, 3, 4)), mask), "mask"))
+    np.testing.assert_array_equal(np.asarray(image.dataobj), mask)
+
+
+@pytest.mark.parametrize("channel", ["mask", "FLAIR", "../T1"])
+def test_what_is_not_there_is_told(channel):
+    with pytest.raises(DataError, match="this case has no"):
+        volume_bytes(images(np.zeros((2, 3, 4))), channel)
+
+
+def test_headers_are_made_from_nothing():
+    header = read(volume_bytes(images(np.zeros((2, 3, 4))), "T1")).header
+    assert not any(bytes(header[field].tobytes()).strip(b"\0") for field in ("descrip", "aux_file", "db_name"))
+
+
+def test_a_value_is_made_once():
+    cache: Cache[str] = Cache(100, len)
+    made = []
+
+    def make() -> str:
+        made.append(1)
+        return "value"
+
+    assert cache.get("a", make) == cache.get("a", make) == "value"
+    assert made == [1]
+    assert cache.bytes == 5
+
+
+def test_the_longest_unused_goes_first():
+    cache: Cache[str] = Cache(10, len)
+    for key in "ab":
+        cache.get(key, lambda key=key: key * 5)
+    cache.get("a", lambda: "never made")
+    cache.get("c", lambda: "ccccc")
+    assert len(cache) == 2
+    assert cache.bytes == 10
+    assert cache.get("a", lambda: "made again") == "aaaaa"
+    assert cache.get("b", lambda: "bb") == "bb"
+
+
+def test_what_is_too_large_alone_is_kept_until_the_next():
+    cache: Cache[str] = Cache(3, len)
+    assert cache.get("a", lambda: "aaaaaaaa") == "aaaaaaaa"
+    assert len(cache) == 1
+    cache.get("b", lambda: "b")
+    assert cache.bytes == 1

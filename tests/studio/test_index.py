@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
+from labelgan.core.errors import DataError
 from labelgan.data.curation import CURATION
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.core.errors import DataError
 from labelgan.studio.images import lesion_areas
 from labelgan.studio.index import Query
 from labelgan.studio.session import Session

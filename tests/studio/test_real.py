@@ -3,8 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 
-from labelgan.studio.grid import Grid
-from labelgan.studio.real import real_cases
+import numpy as np
+import pytest
+
+from labelgan.core.errors import DataError
+from labelgan.data.layouts.common import manifest_of
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.studio.images import load_case, load_stored
+from labelgan.studio.real import Grid, real_cases
 from labelgan.studio.session import Session
 
 
@@ -49,3 +55,42 @@ def test_a_name_alone_makes_no_training_case(phantom_cohort, samples, tmp_path):
     real = found(session)
     assert real.training == ()
     assert len(real.beside) == 3
+
+
+MANIFEST = {"channels": ["FLAIR", "T1"], "size": [32, 32], "spacing_mm": [3.0, 6.0, 6.0]}
+
+
+def test_a_store_is_on_the_grid_of_its_generator_already(phantom_store, tiny_samples):
+    grid = Grid.of(manifest_of(tiny_samples))
+    images_ZCHW, masks_ZHW = grid.bring(load_stored(phantom_store, "P001"))
+    batch = phantom_store.volume("P001")
+    np.testing.assert_allclose(images_ZCHW, batch.images_NCHW)
+    np.testing.assert_array_equal(masks_ZHW, batch.masks_NHW)
+
+
+def test_a_scan_comes_as_the_store_has_it_but_for_scale(phantom_cohort, phantom_store):
+    case = read_cohort(phantom_cohort).cases[0]
+    images_ZCHW, masks_ZHW = Grid.of(MANIFEST).bring(load_case(case))
+    batch, z = phantom_store.volume(case.id), phantom_store.index["z"][: phantom_store.case(case.id).count]
+    np.testing.assert_array_equal(masks_ZHW[z], batch.masks_NHW)
+    for channel, name in enumerate(("FLAIR", "T1")):
+        scale = phantom_store.case(case.id).intensity[name]
+        # the store keeps half precision
+        expected = batch.images_NCHW[:, channel] * scale.sd + scale.mean
+        np.testing.assert_allclose(images_ZCHW[z, channel], expected, atol=3e-3 * scale.sd)
+
+
+def test_a_channel_that_is_missing_is_told(phantom_cohort):
+    case = load_case(read_cohort(phantom_cohort).cases[0])
+    with pytest.raises(DataError, match="has no T2 image"):
+        Grid(("FLAIR", "T2"), (32, 32), (1, 1)).bring(case)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"channels": None}, {"channels": []}, {"size": [32]}, {"size": [0, 32]}, {"size": [10**6, 32]},
+     {"spacing_mm": "x"}, {"spacing_mm": [1, -1, 1]}],
+)  # fmt: skip
+def test_a_manifest_that_makes_no_sense_is_told(change):
+    with pytest.raises(DataError, match=r"manifest\.json"):
+        Grid.of(MANIFEST | change)

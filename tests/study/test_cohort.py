@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from labelgan.core.errors import DataError, LeakError
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.reading.read import voxel_hash
-from labelgan.core.errors import DataError, LeakError
 from labelgan.study import cohort as module
 from labelgan.study.cohort import facts_of, know_cohort, require_one_patient_a_scan
 

@@ -11,18 +11,29 @@ import numpy as np
 import pytest
 from heads import write_case
 
+from labelgan.audit.filters import COPY, NO_BRAIN
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pseudonyms import using
-from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.scoring.metrics import score_masks
 from labelgan.study import jobs
 from labelgan.study.cohort import facts_of, know_cohort
-from labelgan.study.jobs import PREDICTIONS, RESULT, RUNNERS, SEGMENTER, choose_share, predict, run
 from labelgan.study.engine.ledger import JobFolder, Ledger
+from labelgan.study.engine.worker import context_of
+from labelgan.study.jobs import (
+    PREDICTIONS,
+    RESULT,
+    RUNNERS,
+    SEGMENTER,
+    choose_share,
+    predict,
+    require_unseen,
+    run,
+    sample_judge,
+)
 from labelgan.study.places import Places
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 from labelgan.study.run import _require_same_names
-from labelgan.study.engine.worker import context_of
 
 
 @dataclass
@@ -85,7 +96,7 @@ def test_filtered_samples_are_judged_by_the_fold_alone(study, tiny_study, monkey
         asked.append((generator, train))
         return lambda images, masks: ["copy" if number % 2 else "" for number in range(len(images))]
 
-    monkeypatch.setattr("labelgan.study.judge.sample_judge", sample_judge)
+    monkeypatch.setattr("labelgan.study.jobs.sample_judge", sample_judge)
     params = {**given.params, "filtered": True}
     inputs = {**given.inputs, "store": store}
     result = run(Given(SAMPLE, params, inputs, dict(given.results), given.folder))
@@ -216,3 +227,45 @@ def test_a_study_goes_on_under_the_names_it_began_with(named):
         _require_same_names(study)
     with pytest.raises(ConfigError, match=r"was begun with --pseudonymise .*key; go on in the same way"):
         _require_same_names(study)
+
+
+def test_who_was_held_out_is_free_and_who_was_trained_on_is_not(tiny_segmenter, phantom_cohort, phantom_store):
+    for case in read_cohort(phantom_cohort).cases:
+        hashes = phantom_store.case(case.id).hashes
+        if case.id == "P001":
+            require_unseen(case, hashes, [tiny_segmenter])
+        else:
+            with pytest.raises(LeakError, match=rf"FLAIR.*{case.id} is to be tested on.*segmenter has.*manifest.json"):
+                require_unseen(case, hashes, [tiny_segmenter])
+
+
+@pytest.mark.parametrize(
+    ("key", "words"), [("training_cases", "its generator has"), ("inherited_cases", "its generator's parent has")]
+)
+def test_the_generator_and_its_parent_count(tiny_segmenter, phantom_cohort, phantom_store, tmp_path, key, words):
+    case = next(case for case in read_cohort(phantom_cohort).cases if case.id == "P001")
+    folder = shutil.copytree(tiny_segmenter, tmp_path / "segmenter")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    # One channel is enough, under whatever id.
+    seen = {"id": "other", "hashes": {"T1": phantom_store.case("P001").hashes["T1"]}}
+    manifest["synthetic"] = {key: [seen]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(LeakError, match=f"{words} seen it as other"):
+        require_unseen(case, phantom_store.case("P001").hashes, [tiny_segmenter, folder])
+
+
+def test_a_judge_knows_the_training_patients(tiny_run, phantom_store):
+    judge = sample_judge(tiny_run, phantom_store.path)
+    batch = phantom_store.read(slice(0, 6))
+    assert judge(batch.images_NCHW, batch.masks_NHW) == [COPY] * 6
+    nothing = np.full_like(batch.images_NCHW, batch.images_NCHW.min())
+    assert judge(nothing, batch.masks_NHW) == [NO_BRAIN] * 6
+
+
+def test_a_judge_wants_the_very_patients(tiny_run, phantom_store, tmp_path):
+    other = shutil.copytree(phantom_store.path, tmp_path / "store")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["cases"][0]["hashes"]["T1"] = "sha256:0"
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="does not hold case P001, which the generator"):
+        sample_judge(tiny_run, other)

@@ -6,6 +6,7 @@ import pytest
 
 from labelgan.core.errors import ConfigError
 from labelgan.study.arms import ARMS
+from labelgan.study.engine.scheduler import JobGraph
 from labelgan.study.folds import inner_split
 from labelgan.study.plan import (
     AUDIT,
@@ -19,7 +20,6 @@ from labelgan.study.plan import (
     ExternalSamples,
     plan_study,
 )
-from labelgan.study.engine.scheduler import JobGraph
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
 

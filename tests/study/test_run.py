@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from labelgan.config.study import StudyConfig
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.gan.sample import sample_cohort
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Ledger

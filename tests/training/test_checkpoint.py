@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import labelgan
+from labelgan.core.errors import CheckpointError
+from labelgan.core.files import sha256_file, write_json_atomic
 from labelgan.training import checkpoint
 from labelgan.training.checkpoint import (
     checkpoint_folders,
@@ -25,8 +27,6 @@ from labelgan.training.checkpoint import (
     unpack_optimizer,
 )
 from labelgan.training.device import channels_last
-from labelgan.core.errors import CheckpointError
-from labelgan.core.files import sha256_file, write_json_atomic
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool)
 

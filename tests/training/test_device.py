@@ -5,8 +5,8 @@ import contextlib
 import pytest
 import torch
 
-from labelgan.training.device import autocast, channels_last, choose_device
 from labelgan.core.errors import ConfigError
+from labelgan.training.device import autocast, channels_last, choose_device
 
 
 def test_devices():

@@ -9,8 +9,8 @@ import time
 import pytest
 import torch
 
-from labelgan.training import launch as parallel_launch
 from labelgan.core.errors import ConfigError, TrainingError
+from labelgan.training import launch as parallel_launch
 from labelgan.training.launch import gathered
 from toy_team import count, die
 

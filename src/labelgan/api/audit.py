@@ -66,10 +66,10 @@ def audit(
     """
     from labelgan.audit.run import run_audit
     from labelgan.config.audit import AuditConfig
+    from labelgan.core.files import read_json
     from labelgan.data.export.card import enter_audit
     from labelgan.data.store import SliceStore
     from labelgan.data.synthetic_slices import is_synthetic
-    from labelgan.core.files import read_json
     from labelgan.report.audit import write_audit_page
 
     if (held_out is None) == (not exclude):
@@ -124,9 +124,9 @@ def _segmenter(folder: Path, store: SliceStore, device: str) -> Instrument:
 def _critic(run: Path, samples: Path, store: SliceStore, device: str) -> Instrument:
     """The critic of the generator that made the samples, as what an audit asks."""
     from labelgan.audit.inputs import Instrument
+    from labelgan.core.files import sha256_file
     from labelgan.data.layouts.common import manifest_of
     from labelgan.data.synthetic_slices import SeenCases
-    from labelgan.core.files import sha256_file
     from labelgan.gan.sample import Generator
 
     generator = Generator.load(run, device=device, force=True)

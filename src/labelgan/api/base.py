@@ -15,7 +15,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from labelgan.core.errors import ConfigError, DataError, LabelganError
 if TYPE_CHECKING:
     from labelgan.config.gan import GanConfig
     from labelgan.data.check.problems import CheckReport
+    from labelgan.data.export.mix import Exported
     from labelgan.data.store import SliceStore
     from labelgan.gan.train import TrainingResult
     from labelgan.report.overlays import Overlay
@@ -229,7 +230,7 @@ def sample(
         run = phantom_generator()
     judge = None
     if audited is not None:
-        from labelgan.study.judge import sample_judge
+        from labelgan.study.jobs import sample_judge
 
         judge = sample_judge(run, audited)
     return sample_cohort(
@@ -264,3 +265,44 @@ def overlays(
     from labelgan.report.overlays import write_overlays
 
     return write_overlays(Path(reference), Path(prediction), Path(out), layout=layout, progress=report)
+
+
+def export(
+    sources: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    format: str = "nnunet",
+    folds: int | None = None,
+    channels: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    drop_other: bool = False,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Exported:
+    """Writes a real cohort, a synthetic one, or several mixed, for other tools; see `data.export_mix.export_sources`.
+
+    Args:
+        sources: folder of a cohort, or several.
+        out: new folder.
+        format: key of ``data.export.FORMATS``.
+        folds: how many, for formats that keep folds; by default as the generators' held-out patients have it, or 5.
+        channels: which, in order; by default all.
+        exclude: ids of cases or patients to leave out.
+        drop_other: make other pathology (2) background.
+        seed: of the draw of folds.
+        report: called as (cases done, cases, case id).
+    """
+    from labelgan.data.export.mix import export_sources
+
+    roots = [sources] if isinstance(sources, str | Path) else sources
+    return export_sources(
+        [Path(root) for root in roots],
+        Path(out),
+        format,
+        channels=channels,
+        exclude=exclude,
+        folds=folds,
+        seed=seed,
+        drop_other=drop_other,
+        progress=report,
+    )

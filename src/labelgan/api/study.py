@@ -11,9 +11,9 @@ from labelgan.core.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from labelgan.config.study import StudyConfig
     from labelgan.study.cost.estimate import Estimate
+    from labelgan.study.engine.scheduler import Event
     from labelgan.study.plan import Plan
     from labelgan.study.run import StudyResult, StudySources
-    from labelgan.study.engine.scheduler import Event
 
 Report = Callable[[int, int, str], None]
 
@@ -138,7 +138,7 @@ def run_study(
     tell: Callable[[Event], None] | None = None,
 ) -> StudyResult:
     """Runs a study, or what is left of it; see `study.run.run_study`. Its report lies in ``out/report.html``."""
-    from labelgan.config_engine import EngineConfig
+    from labelgan.config.study import EngineConfig
     from labelgan.study.run import run_study
 
     changed = EngineConfig().with_settings(list(engine_settings))

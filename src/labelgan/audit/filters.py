@@ -9,10 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from labelgan.audit.copies.copies import Limit, closeness_of, limits_of
+from labelgan.audit.copies.copies import Comparable, Limit, Report, Space, closeness_of, limits_of, neighbours
 from labelgan.audit.labels.labels import dealt
 from labelgan.audit.labels.lesions import measure_lesions
-from labelgan.audit.neighbours import Comparable, Report, Space, neighbours
 from labelgan.audit.labels.ring import ContrastFit, contrasts
 from labelgan.audit.slices import AuditSlices
 from labelgan.core.rng import generator_for

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.config.audit import AuditDataConfig
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.store import SliceStore, StoredCase
 from labelgan.data.synthetic_slices import SeenCases, require_no_leak, seen_by_generator
-from labelgan.core.errors import ConfigError, DataError, LeakError
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,22 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from labelgan.audit.copies.privacy import privacy
 from labelgan.audit.fidelity.diversity import diversity
 from labelgan.audit.fidelity.encoder import LearnedEncoder, fit_encoder, load_encoder
 from labelgan.audit.fidelity.fidelity import fidelity
-from labelgan.audit.findings import Finding
-from labelgan.audit.gates import Gate, judge
+from labelgan.audit.gates import Finding, Gate, judge
 from labelgan.audit.inputs import Instrument, audited_cases
 from labelgan.audit.labels.labels import labels
-from labelgan.audit.copies.privacy import privacy
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
+from labelgan.core.files import write_json_atomic, write_text_atomic
+from labelgan.core.provenance import provenance
+from labelgan.core.rng import generator_for, make_deterministic
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import is_synthetic
 from labelgan.training.device import choose_device
-from labelgan.core.files import write_json_atomic, write_text_atomic
-from labelgan.core.provenance import provenance
-from labelgan.core.rng import generator_for, make_deterministic
 
 FORMAT_VERSION = 1
 SHOWN = 12  # slices in a picture of the page

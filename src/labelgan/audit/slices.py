@@ -12,12 +12,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from labelgan.audit.brains import estimate_brains
+from labelgan.core.errors import DataError
+from labelgan.core.rng import generator_for
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.case import Z_LIMIT
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
-from labelgan.core.errors import DataError
-from labelgan.core.rng import generator_for
 
 Progress = Callable[[int, int, str], None]
 

@@ -10,17 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from labelgan.core.version import __version__
-from labelgan.cli.app import audit as cli_audit
-from labelgan.cli.app import config as cli_config
-from labelgan.cli.app import export as cli_export
-from labelgan.cli.app import score as cli_score
-from labelgan.cli.app import segment as cli_segment
-from labelgan.cli.app import studio as cli_studio
-from labelgan.cli.app import study as cli_study
-from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, ids, say, slice_size
+from labelgan.cli import audit as cli_audit
+from labelgan.cli import config as cli_config
+from labelgan.cli import export as cli_export
+from labelgan.cli import score as cli_score
+from labelgan.cli import segment as cli_segment
+from labelgan.cli import studio as cli_studio
+from labelgan.cli import study as cli_study
 from labelgan.cli.errors import told
+from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, ids, say, slice_size
 from labelgan.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS
+from labelgan.core.version import __version__
 
 app = typer.Typer(
     name="labelgan",
@@ -91,8 +91,8 @@ def check(
 ) -> None:
     """Detect the layout, say what was understood, list every problem. Exit code 1 when there are errors."""
     from labelgan import api
-    from labelgan.data.pseudonyms import using
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import using
 
     with using(pseudonymise):
         with Progress("check", "case") as progress:
@@ -144,8 +144,8 @@ def prepare(
     """Brain mask, intensity normalisation, crop or pad, axial slices: a memory-mapped slice store."""
     from labelgan import api
     from labelgan.config.base import PrepareConfig
-    from labelgan.data.pseudonyms import using
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import using
 
     named: dict[str, Any] = {"spacing_mm": spacing, "every": every, "brain_mask": brain_mask}
     named |= {"size": None if size is None else slice_size(size), "n4": n4 or None, "register_t1": register_t1 or None}
@@ -199,8 +199,8 @@ def train(
 ) -> None:
     """Train a generator of slices and masks together."""
     from labelgan import api
-    from labelgan.data.pseudonyms import using
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import using
 
     named = {"device": device, "devices": devices, "threads": threads}
     more = [f"train.{key}={value}" for key, value in named.items() if value is not None]

@@ -32,9 +32,9 @@ def audit(
 
     Without --held-out, the patients that --exclude names are held out of the training store.
     """
-    from labelgan.api.base import audit as api_audit
+    from labelgan.api import audit as api_audit
+    from labelgan.cli.tables import print_audit
     from labelgan.core.progress import Progress
-    from labelgan.tables_audit import print_audit
 
     with Progress("read", "case") as read_progress, Progress("audit", "part") as progress:
         report = api_audit.audit(

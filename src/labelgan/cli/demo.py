@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelgan import api
-from labelgan.api.base import audit as api_audit
-from labelgan.api.base import study as api_study
+from labelgan.api import audit as api_audit
+from labelgan.api import study as api_study
 from labelgan.core.errors import DataError
 from labelgan.core.progress import Progress
 from labelgan.core.provenance import provenance
@@ -158,8 +158,7 @@ def _write_page(
     from labelgan.data.prepare.case import to_unit
     from labelgan.data.store import SliceStore
     from labelgan.gan.sample import Generator
-    from labelgan.report.html import Picture, write_page
-    from labelgan.report.plots import training_curves
+    from labelgan.report.html import Picture, training_curves, write_page
 
     generator = Generator.load(out / "run", force=True)
     samples = generator.sample(SAMPLES, seed=1)

@@ -26,9 +26,9 @@ def export(
     pseudonymise: Pseudonymise = None,
 ) -> None:
     """Write a real cohort, a synthetic one, or both mixed, for other tools. Exit code 3 where that would leak."""
-    from labelgan import api_export
-    from labelgan.data.pseudonyms import using
+    from labelgan.api import base as api_export
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import using
 
     with using(pseudonymise), Progress("export", "case") as progress:
         done = api_export.export(

@@ -33,9 +33,9 @@ def score(
 ) -> None:
     """Score predicted masks by the five metrics of the WMH challenge. Exit code 2 when a case cannot be scored."""
     from labelgan import api
-    from labelgan.data.pseudonyms import masked, using
     from labelgan.core.files import write_text_atomic
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import masked, using
 
     with using(pseudonymise):
         with Progress("score", "case") as progress:

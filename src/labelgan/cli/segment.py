@@ -40,7 +40,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in OUT.")] = False,
 ) -> None:
     """Train an ensemble; excluded patients, and synthetic data made from them, are kept out. Exit code 3 on a leak."""
-    from labelgan.api.base import segment as api_segment
+    from labelgan.api import segment as api_segment
     from labelgan.core.progress import Progress
 
     named = {"device": device, "devices": devices, "threads": threads}
@@ -96,9 +96,9 @@ def predict(
     pseudonymise: Pseudonymise = None,
 ) -> None:
     """Write lesion masks on the scans' own grids. Exit code 2 when a case fails; the others are finished."""
-    from labelgan.api.base import segment as api_segment
-    from labelgan.data.pseudonyms import masked_error, using
+    from labelgan.api import segment as api_segment
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import masked_error, using
 
     more = ["predict.probabilities=true"] if probabilities else []
     with using(pseudonymise), Progress("predict", "case") as progress:
@@ -132,7 +132,7 @@ def import_li(
     ] = None,
 ) -> None:
     """Turn the published weights of Li et al. 2018 into a segmenter, as many networks as files."""
-    from labelgan.api.base import segment as api_segment
+    from labelgan.api import segment as api_segment
 
     result = api_segment.segment_import_li(files, out, brain_mask=brain_mask, brain_threshold=brain_threshold)
     networks = "1 network" if result.members == 1 else f"{result.members} networks"

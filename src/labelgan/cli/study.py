@@ -11,8 +11,8 @@ from labelgan.cli.options import Pseudonymise, Settings, ids, say, slice_size
 from labelgan.core.errors import EXIT_DONE, EXIT_PROBLEMS, EXIT_REFUSED, ConfigError
 
 if TYPE_CHECKING:
-    from labelgan.study.run import StudyResult
     from labelgan.study.engine.scheduler import Event
+    from labelgan.study.run import StudyResult
 
 
 def study(
@@ -72,9 +72,9 @@ def study(
 
     Nothing finished is done again. Exit code 1 when jobs failed, 3 when one was refused for a leak.
     """
-    from labelgan.api.base import study as api
-    from labelgan.data.pseudonyms import using
+    from labelgan.api import study as api
     from labelgan.core.progress import Progress
+    from labelgan.data.pseudonyms import using
 
     if resume and not out.is_dir():
         raise ConfigError("--resume", f"there is no study in {out}")
@@ -131,7 +131,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")],
 ) -> None:
     """Build a study's report.html again."""
-    from labelgan.api.base import study as api
+    from labelgan.api import study as api
 
     typer.echo(f"report: {api.build_report(folder)}")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-
-import numpy as np
+from typing import ClassVar
 
 from labelgan.core.errors import DataError
-
-BACKGROUND, LESION, OTHER_PATHOLOGY = 0, 1, 2
+from labelgan.data.volume import ImageRef, Volume
 
 SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 SAFE_ID_WORDS = "use 1 to 64 letters, digits, dots, dashes, underscores"
@@ -28,34 +26,6 @@ def require_safe_ids(cases: Iterable[Case], root: Path) -> None:
     for case in cases:
         if not is_safe_id(case.id):
             raise DataError(root, f"unsafe id {case.id[:70]!r}: rename it; {SAFE_ID_WORDS}")
-
-
-@dataclass(frozen=True)
-class ImageRef:
-    """One channel on disk: a file, and which component of it where a file holds several (RGB pictures).
-
-    Attributes:
-        path: the file.
-        component: which colour component of a picture, or None where there is one.
-        labels: of a mask, pairs (stored value, 0, 1 or 2); empty when the file stores 0, 1 and 2 themselves.
-    """
-
-    path: Path
-    component: int | None = None
-    labels: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Voxels on their grid.
-
-    Attributes:
-        data: (X, Y, Z) array in storage order; pictures are (W, H, 1).
-        affine: (4, 4), voxel index to millimetres, RAS+ as nibabel has it.
-    """
-
-    data: np.ndarray
-    affine: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -131,6 +101,9 @@ class Cohort:
     labels: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({0: 0, 1: 1, 2: 2}))
     notes: tuple[Note, ...] = ()
 
+    # `read_cohort`, which stands above this module and puts itself here when it is imported
+    reader: ClassVar[Callable[[Path, str | None], Cohort]]
+
     @classmethod
     def load(cls, root: str | Path, layout: str | None = None) -> Cohort:
         """Reads a folder's cases, paths only; see `layouts.read_cohort`.
@@ -139,9 +112,7 @@ class Cohort:
             >>> for case in Cohort.load("scans"):  # doctest: +SKIP
             ...     print(case.id, case.load_image("FLAIR").data.shape)
         """
-        from labelgan.data.layouts.detect import read_cohort
-
-        return read_cohort(Path(root), layout)
+        return cls.reader(Path(root), layout)
 
     def __len__(self) -> int:
         return len(self.cases)

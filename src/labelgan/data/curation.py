@@ -15,9 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from labelgan.data.case import SAFE_ID, Case
 from labelgan.core.errors import DataError
 from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.data.case import SAFE_ID, Case
 
 CURATION = "curation.json"
 BLIND_TESTS = "blind_tests.json"

@@ -16,8 +16,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelgan.data.case import Case, Cohort, ImageRef, Note
 from labelgan.core.errors import ConfigError, DataError, LabelganError, reworded
+from labelgan.data.case import Case, Cohort, Note
+from labelgan.data.volume import ImageRef
 
 SMALLEST_KEY, LARGEST_KEY = 16, 4096
 _DIGITS = 12

@@ -14,9 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labelgan.config.base import PrepareConfig, plain_words
-from labelgan.data.geometry import Order, SliceGeometry
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.files import read_json
+from labelgan.data.geometry import Order, SliceGeometry
 
 FORMAT = "labelgan-store"
 FORMAT_VERSION = 1

@@ -9,14 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from labelgan.data.case import Case, Cohort, Volume
+from labelgan.core.errors import DataError, LeakError
+from labelgan.data.case import Case, Cohort
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.layouts.detect import SYNTHETIC_SLICES
 from labelgan.data.layouts.common import manifest_of
+from labelgan.data.layouts.detect import SYNTHETIC_SLICES
 from labelgan.data.prepare.case import from_unit, prepare_case
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import DataError, LeakError
+from labelgan.data.volume import Volume
 
 _TRAIN_WITHOUT = "sample a generator that was trained with --exclude"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.data.pictures import mosaic, save_png
 from labelgan.core.files import write_text_atomic
+from labelgan.data.pictures import mosaic, save_png
 from labelgan.gan.tracking import Tracker
 
 FIGURES = (

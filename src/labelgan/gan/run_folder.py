@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from labelgan.training.checkpoint import load_tensors, read_model_manifest
 from labelgan.config.gan import GanConfig
-from labelgan.data.store import SliceStore, StoredCase
 from labelgan.core.errors import CheckpointError
 from labelgan.core.files import sha256_file, write_json_atomic
 from labelgan.core.provenance import provenance
+from labelgan.data.store import SliceStore, StoredCase
+from labelgan.training.checkpoint import load_tensors, read_model_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor

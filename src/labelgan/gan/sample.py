@@ -16,14 +16,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from labelgan.training.checkpoint import load_weights
 from labelgan.config.gan import GanConfig
+from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError
+from labelgan.core.files import new_folder, read_json, sha256_file, write_text_atomic
+from labelgan.core.provenance import provenance
 from labelgan.data.export.card import CARD, cohort_card
 from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.prepare.case import from_unit, to_unit
-from labelgan.training.device import choose_device
-from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError
-from labelgan.core.files import new_folder, read_json, sha256_file, write_text_atomic
 from labelgan.gan.inputs.compose import Wish
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.inputs.inputs import make_inputs
@@ -31,7 +30,8 @@ from labelgan.gan.inputs.mask_channel import decode_mask, encode_mask
 from labelgan.gan.networks.families import family_of
 from labelgan.gan.run_folder import RunFolder, told_hash
 from labelgan.gan.trainer import build_networks
-from labelgan.core.provenance import provenance
+from labelgan.training.checkpoint import load_weights
+from labelgan.training.device import choose_device
 
 BLOCK = 8
 JUDGED = 64  # samples that a judge sees at a time

@@ -14,19 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgan.training.checkpoint import (
-    checkpoint_folders,
-    load_latest,
-    require_same_settings,
-    save_checkpoint,
-    save_tensors,
-)
 from labelgan.config.gan import GanConfig
-from labelgan.data.store import SliceStore, StoreManifest
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from labelgan.core.files import lock_folder, naming, write_json_atomic, write_text_atomic
-from labelgan.gan.inputs.batches import BatchSource, training_rows
+from labelgan.core.interrupts import Interrupts
+from labelgan.core.rng import make_deterministic
+from labelgan.data.store import SliceStore, StoreManifest
 from labelgan.gan.card import generator_card
+from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.inputs import gather_content, make_inputs
 from labelgan.gan.networks.families import parameter_count
 from labelgan.gan.recorder import Recorder
@@ -34,10 +29,15 @@ from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
 from labelgan.gan.tracking import open_tracker, require_tracker
 from labelgan.gan.trainer import Trainer
 from labelgan.gan.watch import Watch
-from labelgan.core.interrupts import Interrupts
-from labelgan.training.team import Team
+from labelgan.training.checkpoint import (
+    checkpoint_folders,
+    load_latest,
+    require_same_settings,
+    save_checkpoint,
+    save_tensors,
+)
 from labelgan.training.launch import gathered
-from labelgan.core.rng import make_deterministic
+from labelgan.training.team import Team
 
 PICTURED = 12  # samples in a grid
 

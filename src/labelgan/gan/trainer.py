@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from labelgan.training.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
 from labelgan.config.gan import GanConfig
-from labelgan.training.device import autocast, channels_last
 from labelgan.core.errors import ConfigError
+from labelgan.core.rng import generator_for, reseed_torch
 from labelgan.gan.inputs.augment import augment
 from labelgan.gan.inputs.inputs import Inputs
 from labelgan.gan.networks.families import family_of
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
-from labelgan.training.team import Team
-from labelgan.parallel_norm import join_norms
-from labelgan.core.rng import generator_for, reseed_torch
+from labelgan.training.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
+from labelgan.training.device import autocast, channels_last
+from labelgan.training.team import Team, join_norms
 
 Batch = Callable[[int], Tensor]
 

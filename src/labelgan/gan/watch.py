@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from labelgan.core.rng import generator_for
 from labelgan.gan.inputs.batches import BatchSource
 from labelgan.gan.inputs.inputs import Inputs
 from labelgan.gan.inputs.mask_channel import decode_mask
-from labelgan.core.rng import generator_for
 
 WATCH_SIDE = 16
 WATCHED = 32  # samples, and as many real slices

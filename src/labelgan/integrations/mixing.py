@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.rng import generator_for
 from labelgan.data.store import SliceStore, StoredCase
 from labelgan.data.synthetic_slices import SeenCases, require_no_leak, seen_by_generator
-from labelgan.core.errors import ConfigError, DataError
 from labelgan.gan.sample import Generator
-from labelgan.core.rng import generator_for
 from labelgan.seg.synthetic import read_synthetic
 
 

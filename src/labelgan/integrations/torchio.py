@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from labelgan.data.case import Cohort, ImageRef
+from labelgan.core.errors import ConfigError
+from labelgan.data.case import Cohort
 from labelgan.data.reading.read import read_mask, read_volume
 from labelgan.data.synthetic_slices import is_synthetic
-from labelgan.core.errors import ConfigError
+from labelgan.data.volume import ImageRef
 
 if TYPE_CHECKING:
     import numpy as np

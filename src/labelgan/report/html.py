@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,3 +43,37 @@ def render(template: str, values: dict[str, Any]) -> str:
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Renders a template to a file, atomically."""
     write_text_atomic(path, render(template, values))
+
+
+# Okabe and Ito's palette: told apart by colour-blind readers.
+COLOURS = {"critic_loss": "#0072B2", "generator_loss": "#E69F00", "diversity": "#009E73", "lesion_rate": "#CC79A7"}
+LABELS = {
+    "critic_loss": "critic's loss",
+    "generator_loss": "generator's loss",
+    "diversity": "diversity of samples / of real slices",
+    "lesion_rate": "samples with a lesion",
+}
+
+
+def training_curves(metrics: Path) -> bytes:
+    """Draws losses and the diversity watch of a run's ``metrics.csv``; gives PNG bytes."""
+    from matplotlib.figure import Figure
+
+    with metrics.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    for axes, names in zip(
+        figure.subplots(1, 2), (("critic_loss", "generator_loss"), ("diversity", "lesion_rate")), strict=True
+    ):
+        for name in names:
+            points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+            marker = "o" if len(points) < 20 else None
+            if points:  # a short run has no diversity yet
+                axes.plot(*zip(*points, strict=True), label=LABELS[name], color=COLOURS[name], marker=marker)
+        axes.set_xlabel("step")
+        if axes.lines:
+            axes.legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=120, metadata={"Software": None})
+    return stream.getvalue()

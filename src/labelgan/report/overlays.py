@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY, Case, ImageRef
+from labelgan.core.errors import DataError, LabelganError
+from labelgan.data.case import Case
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.pictures import GAP_PX, grey_window, save_png, to_grey
 from labelgan.data.reading.read import read_volume
-from labelgan.core.errors import DataError, LabelganError
-from labelgan.scoring.pair import predicted_lesion
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY, ImageRef
 from labelgan.scoring.match import find_predictions, find_references, match
+from labelgan.scoring.pair import predicted_lesion
 
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; they differ in brightness as well.
 HIT_RGB = (240, 228, 66)  # yellow

@@ -9,25 +9,38 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.data.pictures import encode_png
 from labelgan.core.errors import DataError
-from labelgan.scoring.metrics import METRICS
+from labelgan.data.pictures import encode_png
 from labelgan.report.html import Picture, write_page
-from labelgan.report.study_curves import GENERATOR_CURVES, MEMBER_CURVES, read_curves, training_plot
 from labelgan.report.study_files import StudyFiles, read_study
-from labelgan.report.study_numbers import patient_pairs
-from labelgan.report.study_plots import forest, learning_curves, paired_lines
+from labelgan.report.study_plots import (
+    GENERATOR_CURVES,
+    MEMBER_CURVES,
+    forest,
+    learning_curves,
+    paired_lines,
+    read_curves,
+    training_plot,
+)
 from labelgan.report.study_tables import (
+    CLASSES,
+    SHAPES,
+    WHAT_METRICS_SAY,
+    arm_text,
     comparison_groups,
     configuration,
     cost_rows,
     facts,
     fold_rows,
+    heading,
+    patient_pairs,
+    protocol_text,
     summary_groups,
+    tally,
     undefined_rows,
     worst_tables,
 )
-from labelgan.report.study_words import CLASSES, SHAPES, WHAT_METRICS_SAY, arm_text, heading, protocol_text, tally
+from labelgan.scoring.metrics import METRICS
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -2,18 +2,107 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelgan.scoring.metrics import METRICS, Metric
+from labelgan.core.errors import DataError
+from labelgan.report.html import Picture
 from labelgan.report.study_files import HARMS, HELPS, NO_EVIDENCE, Comparison, Row
-from labelgan.report.study_numbers import draw_means, mean, patient_pairs
-from labelgan.report.study_style import GREY, MARKS, WIDTH_INCHES, Plot, as_plot, drawing, label, looks, new_figure
-from labelgan.report.study_words import SHAPES, heading, number, tally
+from labelgan.report.study_tables import SHAPES, draw_means, heading, mean, number, patient_pairs, tally
+from labelgan.scoring.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette without its yellow, which is too pale for a line on white.
+PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+GREY = "#767676"
+
+# Verdict: colour, marker, filled. Up, down and a hollow circle are told apart without colour.
+MARKS = {HELPS: ("#0072B2", "^", True), HARMS: ("#D55E00", "v", True), NO_EVIDENCE: ("#444444", "o", False)}
+
+WIDTH_INCHES = 9.6
+LONGEST_LABEL = 30
+_SETTINGS: dict[Any, Any] = {
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "svg.hashsalt": "labelgan",  # same study, same bytes
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one arm is drawn; the three together are one arm's only."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+def looks(arms: Sequence[str]) -> dict[str, Look]:
+    """Gives every arm its colour, marker and line, by its place; 385 arms differ, neighbours in all three."""
+    return {
+        arm: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], LINES[i % len(LINES)])
+        for i, arm in enumerate(arms)
+    }
+
+
+def label(name: str) -> str:
+    """A name as a plot can bear it: one line, not too long, and not hidden by a leading underscore."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    short = plain if len(plain) <= LONGEST_LABEL else plain[: LONGEST_LABEL - 1] + "…"
+    return " " + short if short.startswith("_") else short
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The settings under which figures are made and written."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # Names in scripts that the font lacks come out as boxes; the tables have them in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES) -> Figure:
+    """An empty figure; use it inside `drawing`."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_inches, height_inches), layout="constrained")
+
+
+@dataclass(frozen=True)
+class Plot(Picture):
+    """A figure as SVG, sealed in a data URI: nothing in it can run or load."""
+
+    @property
+    def uri(self) -> str:
+        """The figure as a data URI."""
+        return super().uri.replace("image/png", "image/svg+xml", 1)
+
+
+def as_plot(figure: Figure, title: str, alt: str) -> Plot:
+    """Writes a figure as SVG, without date or maker; the same figure gives the same bytes."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
+    return Plot(stream.getvalue(), title, alt)
+
 
 DENSE = 300  # lines; more are drawn as pixels, so that the page stays small
 COLUMNS = 4
@@ -200,4 +289,99 @@ def paired_lines(rows: Sequence[Row], reference: str, arms: Sequence[str], metri
             f"{heading(metric)}: every line is a patient, from {reference} to the other arm. Solid with ▲ is better, "
             "dashed with ▼ is worse.",
             f"{metric.title} of every patient, {reference} against each other arm. {'; '.join(told)}.",
+        )
+
+
+# Columns of metrics.csv that are shown, and how they are called; a panel each.
+GENERATOR_CURVES = {
+    "critic_loss": "critic's loss",
+    "generator_loss": "generator's loss",
+    "diversity": "diversity of samples / of real slices",
+    "lesion_rate": "samples with a lesion",
+}
+MEMBER_CURVES = {"loss": "loss (soft Dice)"}
+NAMED = 12  # more runs than this are drawn alike
+
+Points = list[tuple[float, float]]
+
+
+def read_curves(path: Path, columns: Sequence[str]) -> dict[str, Points]:
+    """Reads steps and values of a ``metrics.csv``; gaps, half rows and what is not finite are left out.
+
+    Raises:
+        DataError: the file cannot be read, or has none of the columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, f"cannot be read as training curves: {error}") from None
+    curves = {name: _points(rows, name) for name in columns}
+    if not any(curves.values()):
+        raise DataError(path, f"has no values of {', '.join(columns)}")
+    return curves
+
+
+def _points(rows: Sequence[dict[str, str]], name: str) -> Points:
+    points = []
+    for row in rows:
+        try:
+            point = (float(row["step"]), float(row[name]))
+        except (KeyError, TypeError, ValueError):
+            continue
+        if all(map(math.isfinite, point)):
+            points.append(point)
+    return points
+
+
+def training_plot(runs: Sequence[tuple[str, dict[str, Points]]], columns: dict[str, str], what: str) -> Plot:
+    """Draws runs over each other, a panel a column.
+
+    Args:
+        runs: label and curves of each run, as `read_curves` gives them; at least one.
+        columns: which curves, with their titles.
+        what: what the runs trained, for the text: ``generators``.
+    """
+    shown = {name: title for name, title in columns.items() if any(curves[name] for _, curves in runs)}
+    named = len(runs) <= NAMED
+    style = looks([str(place) for place in range(len(runs))])
+    wide = 2 if len(shown) > 1 else 1
+    lines = math.ceil(len(shown) / wide)
+    with drawing():
+        figure = new_figure(2.3 * lines + (0.25 * math.ceil(len(runs) / 4) if named else 0))
+        panels = figure.subplots(lines, wide, squeeze=False).ravel()
+        told = []
+        for axes, (name, title) in zip(panels, shown.items(), strict=False):
+            ends = []
+            for place, (_, curves) in enumerate(runs):
+                if not curves[name]:
+                    continue
+                ends.append(curves[name][-1][1])
+                look = style[str(place)]
+                axes.plot(
+                    *zip(*curves[name], strict=True),
+                    color=look.colour if named else GREY,
+                    linestyle=look.line if named else "-",
+                    marker="." if len(curves[name]) < 8 else None,
+                    linewidth=1.1 if named else 0.6,
+                    alpha=1.0 if named else 0.5,
+                    rasterized=len(runs) > 50,
+                )
+            axes.set_title(title, fontsize=9)
+            axes.set_xlabel("step", fontsize=8)
+            told.append(f"{title} ends between {min(ends):.3g} and {max(ends):.3g}")
+        for axes in panels[len(shown) :]:
+            axes.axis("off")
+        if named:
+            from matplotlib.lines import Line2D
+
+            handles = [Line2D([], [], color=look.colour, linestyle=look.line) for look in style.values()]
+            names = [label(name) for name, _ in runs]
+            figure.legend(
+                handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8, handlelength=3
+            )
+        return as_plot(
+            figure,
+            f"Training of the {what}: {len(runs)} runs" + ("." if named else ", all drawn alike."),
+            f"Training curves of {len(runs)} {what}: {'; '.join(told)}.",
         )

@@ -3,14 +3,219 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labelgan.scoring.metrics import METRICS
-from labelgan.report.study_files import AuditFacts, Comparison, Cost, Row, StudyFiles, Summary, VerdictFile
-from labelgan.report.study_numbers import lost_to, row_counts, undefined_counts, worst_rows
-from labelgan.report.study_words import counted, duration, heading, interval, number, p_value, some, span
+from labelgan.report.study_files import (
+    HARMS,
+    HELPS,
+    NO_EVIDENCE,
+    AuditFacts,
+    Comparison,
+    Cost,
+    Row,
+    StudyFiles,
+    Summary,
+    VerdictFile,
+)
+from labelgan.scoring.metrics import METRICS, Metric
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean."""
+    return math.fsum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One patient's mean score by a reference arm and by another arm, over the cases in which both are defined."""
+
+    patient: str
+    reference: float
+    arm: float
+
+
+def patient_pairs(rows: Sequence[Row], reference: str, arm: str, metric: str) -> list[Pair]:
+    """Pairs two arms by fold, patient and case, then averages over each patient's cases and repeats."""
+    values: dict[str, dict[tuple[str, str, str], float]] = {reference: {}, arm: {}}
+    for row in rows:
+        score = row.scores[metric]
+        if row.arm in values and score is not None:
+            values[row.arm][row.fold, row.patient, row.case] = score
+    by_patient: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for key in values[reference].keys() & values[arm].keys():
+        by_patient[key[1]].append((values[reference][key], values[arm][key]))
+    return [
+        Pair(patient, mean([before for before, _ in both]), mean([after for _, after in both]))
+        for patient, both in sorted(by_patient.items())
+    ]
+
+
+def draw_means(rows: Sequence[Row], arm: str, metric: str) -> dict[int, list[float]]:
+    """Per number of training patients the mean score of every draw, over its test patients with a defined score."""
+    scores: dict[tuple[int, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        score = row.scores[metric]
+        if row.arm == arm and score is not None:
+            scores[row.n_train, row.fold][row.patient].append(score)
+    found: dict[int, list[float]] = defaultdict(list)
+    for (n_train, _), by_patient in sorted(scores.items()):
+        found[n_train].append(mean([mean(values) for values in by_patient.values()]))
+    return dict(found)
+
+
+def undefined_counts(rows: Sequence[Row], arms: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Per arm and metric, the rows of scores.csv whose score is undefined."""
+    counts = {arm: dict.fromkeys(METRICS, 0) for arm in arms}
+    for row in rows:
+        for name, score in row.scores.items():
+            counts[row.arm][name] += score is None
+    return counts
+
+
+def row_counts(rows: Sequence[Row], arms: Sequence[str]) -> dict[str, int]:
+    """Per arm, the rows of scores.csv."""
+    counts = dict.fromkeys(arms, 0)
+    for row in rows:
+        counts[row.arm] += 1
+    return counts
+
+
+def worst_rows(rows: Sequence[Row], most: int = 10) -> list[Row]:
+    """The rows with the lowest DSC, the lowest first; rows without a DSC are left to the undefined counts."""
+    scored = [(row.scores["dsc"], row.arm, row.patient, row.fold, row.case, row) for row in rows]
+    defined = [entry for entry in scored if entry[0] is not None]
+    return [entry[-1] for entry in sorted(defined, key=lambda entry: entry[:-1])[:most]]
+
+
+def lost_to(rows: Sequence[Row], reference: str, most: int = 10) -> list[tuple[Row, float, float]]:
+    """The rows that lose most DSC against the reference arm on the same case and fold: row, loss, reference's DSC."""
+    before = {(row.fold, row.patient, row.case): row.scores["dsc"] for row in rows if row.arm == reference}
+    losses = []
+    for row in rows:
+        base, own = before.get((row.fold, row.patient, row.case)), row.scores["dsc"]
+        if row.arm != reference and base is not None and own is not None and own < base:
+            losses.append((row, base - own, base))
+    return sorted(losses, key=lambda entry: (-entry[1], entry[0].arm, entry[0].patient, entry[0].fold))[:most]
+
+
+# Shape and word carry the verdict; colour only repeats them.
+SHAPES = {HELPS: "▲", HARMS: "▼", NO_EVIDENCE: "○"}
+CLASSES = {HELPS: "helps", HARMS: "harms", NO_EVIDENCE: "none"}
+
+# What the parts of an arm's name mean, where a study does not describe its arms.
+PARTS = {
+    "real": "real slices as they are",
+    "classical": "real slices, flipped, rotated, sheared and zoomed",
+    "synthetic": "synthetic slices with their synthetic masks",
+    "copypaste": "lesions of training patients pasted into other slices",
+    "shuffled": "synthetic slices with each other's masks: a control that must not help",
+}
+
+WHAT_METRICS_SAY = {
+    "dsc": "overlap of predicted and reference lesion voxels, 0 to 1",
+    "hd95_mm": "how far apart the two outlines lie, largest 5 % left out",
+    "avd_percent": "error of the total lesion volume",
+    "lesion_recall": "share of reference lesions that were touched, 0 to 1",
+    "lesion_f1": "recall of lesions and precision of found ones together, 0 to 1",
+}
+
+
+def heading(metric: Metric) -> str:
+    """Title, unit, and an arrow, kept on their line, that points to where values are better: ``HD95, mm ↓``."""
+    unit = f", {metric.unit}" if metric.unit else ""
+    return f"{metric.title}{unit}\u00a0{'↑' if metric.better == 'higher' else '↓'}"
+
+
+def number(value: float | None, metric: Metric, *, signed: bool = False) -> str:
+    """A value with the digits that its unit deserves; a dash where it is undefined."""
+    if value is None:
+        return "–"
+    digits = {"": 3, "mm": 2, "%": 1}.get(metric.unit, 3)
+    if abs(value) >= 1e5:
+        text = f"{value:+.3g}" if signed else f"{value:.3g}"
+    else:
+        text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def interval(entry: Comparison) -> str:
+    """``−0.012 to +0.034``, or a dash."""
+    if entry.interval is None:
+        return "–"
+    low, high = (number(bound, METRICS[entry.metric], signed=True) for bound in entry.interval)
+    return f"{low} to {high}"
+
+
+def p_value(p: float | None) -> str:
+    """Three digits, never 0; a dash where there is none."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """``1 patient``, ``3 patients``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def span(values: Sequence[int]) -> str:
+    """``9``, or ``8 to 9``."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def some(names: Sequence[str], most: int = 12) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def arm_text(arm: str, descriptions: dict[str, str]) -> str:
+    """The study's own description of an arm, or what the parts of its name mean."""
+    if arm in descriptions:
+        return descriptions[arm]
+    parts = [PARTS.get(part) for part in arm.split("+")]
+    return "; with ".join(part for part in parts if part) if all(parts) else "not described by the study"
+
+
+def protocol_text(files: StudyFiles) -> str:
+    """What was done to whom, in a sentence or two."""
+    folds = files.study.folds
+    if not folds:
+        return "No folds are recorded."
+    sizes = f"{span([fold.n_train for fold in folds])} training patients"
+    repeats = len({fold.repeat for fold in folds})
+    if files.study.protocol == "learning-curve":
+        numbers = sorted({fold.n_train for fold in folds})
+        draws = counted(repeats, "draw")
+        return (
+            f"Learning curve: {draws} of {', '.join(map(str, numbers))} training patients each. Every draw trains its "
+            "own generator and segmenters; they are tested on patients whom they never saw."
+        )
+    alone = all(len(fold.test) == 1 for fold in folds)
+    kind = "leave one patient out" if alone else f"{math.ceil(len(folds) / repeats)} folds"
+    again = f", {repeats} times over" if repeats > 1 else ""
+    return (
+        f"Cross-validation ({kind}{again}): every patient is held out once{' each time' if repeats > 1 else ''} and "
+        f"tested with networks of {sizes}. The generator of a fold never sees the patients held out there."
+    )
+
+
+def tally(comparisons: Sequence[Comparison]) -> list[tuple[str, int]]:
+    """How many comparisons say helps, harms and no evidence, in this order."""
+    return [(verdict, sum(entry.verdict == verdict for entry in comparisons)) for verdict in SHAPES]
+
 
 MOST_FOLDS = 60
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.case import Case, ImageRef, Volume
-from labelgan.data.reading.header import Header, grid_corners
-from labelgan.data.layouts.common import stem_of
-from labelgan.data.reading.read import read_with_header, to_mask
 from labelgan.core.errors import DataError, LabelganError
+from labelgan.data.case import Case
+from labelgan.data.layouts.common import stem_of
+from labelgan.data.reading.header import Header, grid_corners
+from labelgan.data.reading.read import read_with_header, to_mask
+from labelgan.data.volume import ImageRef, Volume
+from labelgan.scoring.match import find_predictions, find_references, match
 from labelgan.scoring.metrics import Scores, score_masks
 from labelgan.scoring.pair import predicted_lesion
-from labelgan.scoring.match import find_predictions, find_references, match
 from labelgan.scoring.report import CaseScores, ScoreReport
 
 __all__ = ["score_files", "score_paths"]

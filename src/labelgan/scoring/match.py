@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelgan.data.case import Case, Cohort, ImageRef
-from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.layouts.common import IMAGE_ENDINGS, listing, safe_label, stem_of, unique_ids
 from labelgan.core.errors import DataError
+from labelgan.data.case import Case, Cohort
+from labelgan.data.layouts.common import IMAGE_ENDINGS, listing, safe_label, stem_of, unique_ids
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.volume import ImageRef
 
 # Names that say what a file is and not whose; the folder then tells the case.
 _RESULT = "result"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.data.pseudonyms import masked
 from labelgan.core.errors import LabelganError
+from labelgan.data.pseudonyms import masked
 from labelgan.scoring.metrics import METRICS, Scores
 
 UNDEFINED_POLICY = (

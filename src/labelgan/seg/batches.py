@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from labelgan.config.seg import SegConfig
-from labelgan.data.case import LESION
-from labelgan.data.store import SliceBatch, SliceStore
-from labelgan.training.team import ALONE, Team
 from labelgan.core.rng import generator_for
+from labelgan.data.store import SliceBatch, SliceStore
+from labelgan.data.volume import LESION
 from labelgan.seg.augment import apply_moves, draw_moves
 from labelgan.seg.copypaste import CopyPaste
+from labelgan.training.team import ALONE, Team
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.store import SliceBatch, SliceStore
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 HEIGHT = 0.15  # of the brain's height; lesions come from slices no further above or below, where there are such
 SHIFT = 0.1  # of the sides; the largest shift along rows and columns

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.training.checkpoint import read_model_manifest
 from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig
-from labelgan.data.store import SliceStore, StoredCase
 from labelgan.core.errors import CheckpointError
 from labelgan.core.files import write_json_atomic
 from labelgan.core.provenance import provenance
+from labelgan.data.store import SliceStore, StoredCase
+from labelgan.training.checkpoint import read_model_manifest
 
 FORMAT_VERSION = 1
 

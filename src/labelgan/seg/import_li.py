@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelgan.training.checkpoint import save_tensors
 from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig
 from labelgan.core.errors import CheckpointError, ConfigError
 from labelgan.core.files import lock_folder, sha256_file, write_text_atomic
 from labelgan.seg.folder import SegmenterFolder, write_manifest
 from labelgan.seg.networks_li2018 import Li2018
+from labelgan.training.checkpoint import save_tensors
 
 if TYPE_CHECKING:
     import h5py

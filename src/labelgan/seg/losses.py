@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 from labelgan.training.team import ALONE, Team
 
 SMOOTH = 1.0

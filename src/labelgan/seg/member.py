@@ -13,6 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from labelgan.config.seg import SegConfig, SegTrainConfig
+from labelgan.core.errors import CheckpointError, ConfigError, TrainingError
+from labelgan.core.files import sweep, write_text_atomic
+from labelgan.core.interrupts import Interrupts
+from labelgan.core.rng import reseed_torch
+from labelgan.data.volume import LESION
+from labelgan.seg.batches import SegBatches
+from labelgan.seg.folder import MemberFolder
+from labelgan.seg.losses import SMOOTH, cross_entropy, soft_dice_loss
+from labelgan.seg.networks import build_segmenter
 from labelgan.training.checkpoint import (
     checkpoint_folders,
     load_latest,
@@ -22,19 +32,8 @@ from labelgan.training.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from labelgan.config.seg import SegConfig, SegTrainConfig
-from labelgan.data.case import LESION
 from labelgan.training.device import autocast
-from labelgan.core.errors import CheckpointError, ConfigError, TrainingError
-from labelgan.core.files import sweep, write_text_atomic
-from labelgan.core.interrupts import Interrupts
-from labelgan.training.team import Team
-from labelgan.parallel_norm import join_norms
-from labelgan.core.rng import reseed_torch
-from labelgan.seg.batches import SegBatches
-from labelgan.seg.folder import MemberFolder
-from labelgan.seg.losses import SMOOTH, cross_entropy, soft_dice_loss
-from labelgan.seg.networks import build_segmenter
+from labelgan.training.team import Team, join_norms
 
 COLUMNS = ("step", "start", "seconds", "loss")
 

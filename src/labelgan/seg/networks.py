@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelgan.config.seg import SegNetworkConfig
-from labelgan.training.device import channels_last
 from labelgan.core.errors import ConfigError
 from labelgan.seg.networks_li2018 import Li2018
+from labelgan.training.device import channels_last
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from labelgan.training.checkpoint import load_tensors, load_weights
 from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig, SegPredictConfig
+from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.data.case import Case
 from labelgan.data.prepare.case import prepare_case
-from labelgan.training.device import autocast, choose_device
-from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks import build_segmenter
+from labelgan.training.checkpoint import load_tensors, load_weights
+from labelgan.training.device import autocast, choose_device
 
 
 @dataclass(frozen=True)

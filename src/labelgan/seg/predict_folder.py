@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.case import Case
-from labelgan.data.export.write import nifti_bytes
-from labelgan.data.layouts.detect import read_cohort
 from labelgan.core.errors import LabelganError
 from labelgan.core.files import write_bytes_atomic, write_json_atomic
 from labelgan.core.provenance import provenance
+from labelgan.data.case import Case
+from labelgan.data.export.write import nifti_bytes
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.seg.predict import Ensemble, Prediction, manifest_facts
 
 RESULT = "result.nii.gz"

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.data.curation import read_curation
-from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.layouts.common import manifest_of
-from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak, seen_by_generator
 from labelgan.core.errors import LeakError
 from labelgan.core.files import sha256_file
+from labelgan.data.curation import read_curation
+from labelgan.data.layouts.common import manifest_of
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.store import SliceStore, StoredCase
+from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak, seen_by_generator
 from labelgan.seg.batches import ExtraSlices
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelgan.config.seg import SegPredictConfig
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import DataError
+from labelgan.data.store import SliceStore
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 if TYPE_CHECKING:
     from labelgan.seg.predict import Ensemble

@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgan.training.checkpoint import require_same_settings
 from labelgan.config.seg import SegConfig
-from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
 from labelgan.core.files import lock_folder, make_folder, naming, sha256_file, write_text_atomic
 from labelgan.core.interrupts import Interrupts
-from labelgan.training.team import Team
-from labelgan.training.launch import gathered
 from labelgan.core.rng import make_deterministic
+from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.seg.batches import SegBatches, split_batch, steps_of
 from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
 from labelgan.seg.member import Member
@@ -27,6 +24,9 @@ from labelgan.seg.networks import SEGMENTERS, parameter_count
 from labelgan.seg.predict import Ensemble, load_networks
 from labelgan.seg.synthetic import SyntheticCohort, read_synthetic
 from labelgan.seg.threshold import fit_threshold, require_lesions
+from labelgan.training.checkpoint import require_same_settings
+from labelgan.training.launch import gathered
+from labelgan.training.team import Team
 
 MIN_SIDE = 32  # pixels; the networks halve a slice four times, and normalisation needs more than one pixel
 

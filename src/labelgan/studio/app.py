@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 from labelgan.core.errors import DataError, LabelganError
 from labelgan.studio.blind import chance_words
 from labelgan.studio.guard import DOCUMENT_POLICY, MOST_BODY, Guard
+from labelgan.studio.images import volume_bytes
 from labelgan.studio.index import Query
 from labelgan.studio.live import LivePicture, mask_from_rows
 from labelgan.studio.pictures import Marking
 from labelgan.studio.session import Session
-from labelgan.studio.volumes import volume_bytes
 
 PAGE = 120  # slices an answer lists
 MOST_PAGE = 600

@@ -14,15 +14,14 @@ from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any, Literal
 
-from labelgan.data.curation import BLIND_TESTS
-from labelgan.data.pictures import grey_window
 from labelgan.core.errors import DataError, LabelganError
 from labelgan.core.files import read_json, write_json_atomic
 from labelgan.core.rng import generator_for
-from labelgan.studio.grid import Grid
+from labelgan.data.curation import BLIND_TESTS
+from labelgan.data.pictures import grey_window
 from labelgan.studio.index import Index, SliceEntry
 from labelgan.studio.pictures import draw_slice
-from labelgan.studio.real import real_cases
+from labelgan.studio.real import Grid, real_cases
 from labelgan.studio.sources import Source
 
 Answer = Literal["real", "synthetic"]

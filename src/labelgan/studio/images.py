@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from labelgan.data.case import Case, Volume
+from labelgan.core.errors import DataError
+from labelgan.data.case import Case
+from labelgan.data.export.write import nifti_bytes
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.pictures import grey_window
 from labelgan.data.reading.read import read_header, voxel_hash
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import DataError
+from labelgan.data.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,3 +149,61 @@ def lesion_areas(case: Case, manifest: Mapping[str, Any] | None = None) -> list[
     _, row_mm, column_mm = geometry.spacing_mm
     pixels = (geometry.to_axial(mask.data) == 1).sum(axis=(1, 2))
     return [float(count) * row_mm * column_mm for count in pixels]
+
+
+MASK = "mask"
+
+
+def volume_bytes(images: CaseImages, channel: str) -> bytes:
+    """A channel, or the mask, as gzipped NIfTI.
+
+    Raises:
+        DataError: the case has no such channel, or no mask.
+    """
+    if channel == MASK:
+        if images.mask_XYZ is None:
+            raise DataError(MASK, "this case has no mask")
+        return nifti_bytes(images.mask_XYZ, images.affine, compresslevel=1)
+    if channel not in images.volumes:
+        raise DataError(channel, "this case has no such channel")
+    return nifti_bytes(_compact(images.volumes[channel]), images.affine, compresslevel=1)
+
+
+def _compact(volume: np.ndarray) -> np.ndarray:
+    """Whole numbers as int16: half the bytes, and they pack better."""
+    limits = np.iinfo(np.int16)
+    if volume.min() >= limits.min and volume.max() <= limits.max and (volume == np.rint(volume)).all():
+        return volume.astype(np.int16)
+    return volume.astype(np.float32)
+
+
+Value = TypeVar("Value")
+
+
+class Cache(Generic[Value]):
+    """Values by key. Several threads may ask at once; one value may then be made twice, and one of them is kept."""
+
+    def __init__(self, most_bytes: int, size: Callable[[Value], int]) -> None:
+        self.most_bytes, self._size = most_bytes, size
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._lock = threading.Lock()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of a key, made where it is not there. The newest stays even where it alone is too large."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = value
+                self.bytes += self._size(value)
+            while self.bytes > self.most_bytes and len(self._values) > 1:
+                _, old = self._values.popitem(last=False)
+                self.bytes -= self._size(old)
+        return value

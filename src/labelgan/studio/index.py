@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from labelgan.core.errors import DataError, LabelganError
 from labelgan.data.case import Case
 from labelgan.data.curation import Curation, Decision, read_curation, write_curation
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import DataError, LabelganError
-from labelgan.studio.cache import Cache
-from labelgan.studio.images import CaseImages, lesion_areas, load_case, load_stored
+from labelgan.studio.images import Cache, CaseImages, lesion_areas, load_case, load_stored
 from labelgan.studio.sources import Keys, Source
 
 CASE_BYTES = 512 * 2**20

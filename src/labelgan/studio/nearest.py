@@ -12,9 +12,8 @@ import numpy as np
 from labelgan.audit.copies.nearest import find_nearest
 from labelgan.audit.copies.patterns import patterns_of
 from labelgan.core.errors import DataError, LabelganError
-from labelgan.studio.grid import Grid
 from labelgan.studio.index import CaseEntry, Index, SliceEntry
-from labelgan.studio.real import real_cases
+from labelgan.studio.real import Grid, real_cases
 from labelgan.studio.sources import Source
 
 MOST_BASE = 20_000  # real slices that are searched

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.pictures import OUTLINE_RGB, encode_png, outline, to_grey
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 OTHER_RGB = (86, 180, 233)  # sky blue of the same palette
 LEAST_SIDE, MOST_SIDE = 16, 1024

@@ -10,8 +10,8 @@ from typing import Any
 
 from labelgan.core.errors import DataError
 from labelgan.studio.blind import BlindTests
-from labelgan.studio.cache import Cache
 from labelgan.studio.flags import Judge, flags_of_audits
+from labelgan.studio.images import Cache
 from labelgan.studio.index import CaseEntry, Index, SliceEntry
 from labelgan.studio.live import LiveRun
 from labelgan.studio.nearest import NearestSearch

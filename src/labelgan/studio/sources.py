@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from labelgan.data.layouts.detect import SYNTHETIC_SLICES, detect_layout
-from labelgan.data.layouts.common import listing, manifest_of
-from labelgan.data.store import FORMAT as STORE
 from labelgan.core.errors import DataError, LabelganError
 from labelgan.core.files import read_json
+from labelgan.data.layouts.common import listing, manifest_of
+from labelgan.data.layouts.detect import SYNTHETIC_SLICES, detect_layout
+from labelgan.data.store import FORMAT as STORE
 
 Kind = Literal["cohort", "synthetic", "store", "run", "study", "audit"]
 

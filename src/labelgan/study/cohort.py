@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from labelgan.data.case import LESION, Case, require_safe_ids
+from labelgan.core.errors import DataError, LabelganError, LeakError
+from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.data.case import Case, require_safe_ids
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, told_path
 from labelgan.data.reading.read import voxel_hash
-from labelgan.core.errors import DataError, LabelganError, LeakError
-from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.data.volume import LESION
 
 Report = Callable[[int, int, str], None]
 

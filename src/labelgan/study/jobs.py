@@ -7,26 +7,88 @@ finds its checkpoints there and goes on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from labelgan.config.base import PrepareConfig
+from labelgan.audit.brains import estimate_brains
+from labelgan.audit.filters import SampleFilter
+from labelgan.audit.slices import AuditSlices
 from labelgan.config.audit import AuditConfig
+from labelgan.config.base import PrepareConfig
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
-from labelgan.data.case import LESION, Case, ImageRef
+from labelgan.core.errors import DataError, LeakError, reworded
+from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.core.progress import Progress
+from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pseudonyms import using
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import DataError, reworded
-from labelgan.core.files import read_json, sha256_file, write_json_atomic
-from labelgan.core.progress import Progress
-from labelgan.study.guard import require_unseen
+from labelgan.data.volume import LESION, ImageRef
+from labelgan.gan.run_folder import RunFolder
+from labelgan.gan.sample import Judge
+from labelgan.seg.folder import SegmenterFolder
 from labelgan.study.places import Places
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+
+
+def sample_judge(run: str | Path, train: str | Path) -> Judge:
+    """Fits what leaves out single samples of a generator on its training patients alone; see `audit.filters`.
+
+    Args:
+        run: run folder of the generator.
+        train: slice store that holds its training patients; others in it are not looked at.
+
+    Raises:
+        DataError: the store lacks a case that the generator was trained on, or holds other voxels under its name.
+    """
+    store = SliceStore.open(Path(train))
+    known = {case.id: case.hashes for case in store.cases}
+    seen = RunFolder(Path(run)).read_manifest()["training_cases"]
+    if strange := [case["id"] for case in seen if known.get(case["id"]) != case["hashes"]]:
+        raise DataError(store.path, f"does not hold case {strange[0]}, which the generator of {run} was trained on")
+    fitted = SampleFilter.fit(AuditSlices.from_store(store, keep=[case["id"] for case in seen]))
+
+    def judge(images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> Sequence[str]:
+        count = len(images_NCHW)
+        nobody, names = np.full(count, ""), np.array([str(number) for number in range(count)])
+        height = np.full(count, np.nan, np.float32)
+        brains_NHW = estimate_brains(images_NCHW)
+        return fitted.judge(
+            AuditSlices(images_NCHW, masks_NHW, brains_NHW, nobody, names, height, names)
+        ).reasons.tolist()
+
+    return judge
+
+
+def require_unseen(case: Case, hashes: Mapping[str, str], segmenters: Sequence[Path]) -> None:
+    """Raises LeakError, naming both files, when a network or the generator behind its data has seen a case's voxels.
+
+    Args:
+        case: that was predicted.
+        hashes: channel to voxel hash, as they were read for the prediction.
+        segmenters: folders of the networks that predicted it.
+    """
+    values = set(hashes.values())
+    for folder in segmenters:
+        path = SegmenterFolder(folder)
+        for role, seen in _seen(path.read_manifest()):
+            if not values.isdisjoint(seen["hashes"].values()):
+                file = next(iter(case.images.values())).path
+                raise LeakError(
+                    file, f"case {case.id} is to be tested on, and {role} has seen it as {seen['id']} ({path.manifest})"
+                )
+
+
+def _seen(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (("the segmenter", entry) for entry in manifest["training_cases"])
+    synthetic = manifest.get("synthetic") or {}
+    for key, role in (("training_cases", "its generator"), ("inherited_cases", "its generator's parent")):
+        yield from ((role, entry) for entry in synthetic.get(key, []))
+
 
 Training = TypeVar("Training", GanConfig, SegConfig)
 
@@ -107,7 +169,7 @@ def sample(context: Context, places: Places) -> dict[str, Any]:
     run, out = context.inputs["generator"] / RUN, context.folder / COHORT
     judge = None
     if context.params.get("filtered"):
-        from labelgan.study.judge import sample_judge
+        from labelgan.study.jobs import sample_judge
 
         judge = sample_judge(run, context.inputs["store"] / STORE)
     shutil.rmtree(out, ignore_errors=True)
@@ -187,8 +249,8 @@ def train_member(context: Context, places: Places) -> dict[str, Any]:
 
 def predict(context: Context, places: Places) -> dict[str, Any]:
     """Predicts an arm's test cases with its ensemble; a case that any part of it has seen is refused."""
-    from labelgan.data.export.write import nifti_bytes
     from labelgan.core.files import write_bytes_atomic
+    from labelgan.data.export.write import nifti_bytes
     from labelgan.seg.predict import Ensemble
 
     folders = [context.inputs[name] / SEGMENTER for name in sorted(context.inputs, key=lambda n: int(n.split("-")[1]))]
@@ -211,8 +273,8 @@ def predict(context: Context, places: Places) -> dict[str, Any]:
 def score(context: Context, places: Places) -> dict[str, Any]:
     """Scores an arm's predictions as the challenge does; undefined values stay undefined."""
     from labelgan.data.reading.read import read_volume
-    from labelgan.scoring.pair import predicted_lesion
     from labelgan.scoring.files import score_files
+    from labelgan.scoring.pair import predicted_lesion
 
     rows = []
     for case in _cases(context, places):

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.case import Case, ImageRef
+from labelgan.core.errors import LabelganError
+from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pictures import mosaic
 from labelgan.data.prepare.case import to_unit
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import LabelganError
+from labelgan.data.volume import ImageRef
 from labelgan.gan.sample import Generator
 from labelgan.report.overlays import draw_case
 from labelgan.report.study import StudyPicture, StudyPictures
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.study.cohort import KnownCohort
-from labelgan.study.jobs import PREDICTIONS, RESULT, RUN, SEGMENTER, STORE
 from labelgan.study.engine.ledger import Ledger
+from labelgan.study.jobs import PREDICTIONS, RESULT, RUN, SEGMENTER, STORE
 from labelgan.study.plan import Plan
 
 PICTURED = 12  # slices in a mosaic

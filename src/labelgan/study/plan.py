@@ -20,8 +20,8 @@ from labelgan.config.study import AUTO, StudyConfig
 from labelgan.core.errors import ConfigError
 from labelgan.study.arms import ARMS, arm_settings, require_arms
 from labelgan.study.cohort import KnownCase, KnownCohort
-from labelgan.study.folds import Fold, inner_split, make_folds
 from labelgan.study.engine.ledger import Job
+from labelgan.study.folds import Fold, inner_split, make_folds
 
 PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER = "prepare", "train generator", "sample", "audit", "train member"
 PREDICT, SCORE, CHOOSE = "predict", "score", "choose share"

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.config.study import StudyConfig
-from labelgan.data.pseudonyms import keyfile
 from labelgan.core.files import write_json_atomic, write_text_atomic
-from labelgan.scoring.metrics import METRICS
 from labelgan.core.provenance import provenance
+from labelgan.data.pseudonyms import keyfile
+from labelgan.scoring.metrics import METRICS
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, facts_of
-from labelgan.study.jobs import AUDIT_FOLDER
 from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.jobs import AUDIT_FOLDER
 from labelgan.study.plan import Plan
 
 STUDY, SCORES, VERDICT, REPORT, CONFIG = "study.json", "scores.csv", "verdict.json", "report.html", "config.toml"

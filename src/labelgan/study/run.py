@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labelgan.config_engine import EngineConfig
-from labelgan.config.study import StudyConfig
-from labelgan.data.curation import BESIDE_SAMPLES, read_curation
-from labelgan.data.pseudonyms import keyfile, using
+from labelgan.config.study import EngineConfig, StudyConfig
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.files import is_half_written, lock_folder, read_json, sha256_file, write_json_atomic
+from labelgan.data.curation import BESIDE_SAMPLES, read_curation
+from labelgan.data.pseudonyms import keyfile, using
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, know_cohort, require_one_patient_a_scan
-from labelgan.study.engine.engines import Engine, make_engine
+from labelgan.study.engine.base import Engine
+from labelgan.study.engine.engines import make_engine
 from labelgan.study.engine.ledger import Ledger
+from labelgan.study.engine.scheduler import Event, Failure, RunSummary, run_jobs
 from labelgan.study.places import PLACES, Places
 from labelgan.study.plan import ExternalSamples, Plan, plan_study
 from labelgan.study.results import (
@@ -32,7 +33,6 @@ from labelgan.study.results import (
     write_if_new,
     write_verdict,
 )
-from labelgan.study.engine.scheduler import Event, Failure, RunSummary, run_jobs
 
 Report = Callable[[int, int, str], None]
 

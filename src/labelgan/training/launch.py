@@ -24,8 +24,8 @@ from typing import IO, TYPE_CHECKING
 
 import torch
 
-from labelgan.training.device import choose_device
 from labelgan.core.errors import EXIT_INTERRUPTED, ConfigError, LabelganError, TrainingError
+from labelgan.training.device import choose_device
 from labelgan.training.team import JointTeam, Team
 
 if TYPE_CHECKING:

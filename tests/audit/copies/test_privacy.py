@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelgan.audit.fidelity.features import coarse_images
 from labelgan.audit.copies.privacy import privacy
+from labelgan.audit.fidelity.features import coarse_images
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
 from toy_slices import toy_slices

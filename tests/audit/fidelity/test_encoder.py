@@ -15,10 +15,10 @@ from labelgan.audit.fidelity.encoder import (
     spoil,
 )
 from labelgan.audit.slices import AuditSlices
-from labelgan.training.checkpoint import save_tensors
 from labelgan.config.audit import AuditEncoderConfig
 from labelgan.core.errors import CheckpointError
 from labelgan.core.rng import generator_for
+from labelgan.training.checkpoint import save_tensors
 
 SMALL = AuditEncoderConfig(side=32, width=8, features=12, steps=40, batch_size=16)
 CPU = torch.device("cpu")

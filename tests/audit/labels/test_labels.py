@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labelgan.audit.findings import Finding
+from labelgan.audit.gates import Finding
 from labelgan.audit.labels.labels import QUANTITIES, dealt, grown, labels, moved, segmenter_agreement
 from labelgan.audit.slices import AuditData
 from labelgan.config.audit import AuditConfig

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from labelgan.data.case import Case, Cohort, ImageRef
+from labelgan.data.case import Case, Cohort
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem
+from labelgan.data.volume import ImageRef
 
 ROOT = Path("/cohort")
 CASES = (

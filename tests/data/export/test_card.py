@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
+from labelgan.data.check.integrity import check_cohort
 from labelgan.data.export.card import CARD, cohort_card, enter_audit
 from labelgan.data.export.write import EXPORTERS
-from labelgan.data.check.integrity import check_cohort
 from labelgan.data.synthetic_slices import is_synthetic
 from labelgan.gan.sample import sample_cohort
 

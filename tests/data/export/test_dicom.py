@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from mixes import FACTS, a_slice, a_volume
 
+from labelgan.core.errors import ConfigError, DataError
 from labelgan.data.export.dicom import SEGMENTATION, DicomWriter
 from labelgan.data.export.records import ExportFacts, LabelledVolume
-from labelgan.core.errors import ConfigError, DataError
 
 FACTS_OF_EXPORT = ExportFacts(("FLAIR", "T1"), "mixed")
 

@@ -7,8 +7,8 @@ import pytest
 from nibabel import nifti1
 from trees import AFFINE
 
-from labelgan.data.export.files import require_flair_t1, write_json, write_nifti, write_table
 from labelgan.core.errors import ConfigError
+from labelgan.data.export.files import require_flair_t1, write_json, write_nifti, write_table
 
 
 def test_nifti_in_new_folders(tmp_path):

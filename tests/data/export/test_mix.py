@@ -11,16 +11,16 @@ from mixes import a_slice, scan_mask, scans, synthetic_cohort
 from nibabel import nifti1
 from trees import AFFINE, bids_subject, voxels, wmh_case
 
-from labelgan.data.export.write import FORMATS
+from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.check.integrity import check_cohort
 from labelgan.data.export.mix import Exported, export_sources
 from labelgan.data.export.sources import Source
-from labelgan.data.check.integrity import check_cohort
+from labelgan.data.export.write import FORMATS
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.pseudonyms import using
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.synthetic_slices import seen_by_generator
-from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.study.cohort import know_cohort
 
 NIFTI = ["wmh", "bids", "nnunet", "monai"]

@@ -5,11 +5,11 @@ import pytest
 from mixes import FACTS, INTENSITY, a_slice, scan_mask, scans, synthetic_cohort
 from trees import AFFINE, save, voxels
 
+from labelgan.core.errors import DataError
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.export.sources import Source
 from labelgan.data.prepare.case import to_unit
 from labelgan.data.reading.read import voxel_hash
-from labelgan.core.errors import DataError
 
 CHANNELS = ("FLAIR", "T1")
 

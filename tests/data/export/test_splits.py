@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelgan.core.errors import ConfigError, LeakError
 from labelgan.data.export.records import Fold
 from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
 from labelgan.data.synthetic_slices import SeenCases
-from labelgan.core.errors import ConfigError, LeakError
 
 
 def patients(count: int, cases: int = 1) -> list[ScannedCase]:

@@ -10,12 +10,12 @@ import pytest
 from nibabel.affines import voxel_sizes
 from PIL import Image
 
-from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, export_cohort, nifti_bytes
-from labelgan.data.check.integrity import check_cohort
-from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.prepare.case import to_unit
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.rng import generator_for
+from labelgan.data.check.integrity import check_cohort
+from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, export_cohort, nifti_bytes
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.case import to_unit
 
 FACTS = CohortFacts(("FLAIR", "T1"), (16, 24), (3.0, 1.25, 0.75))
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelgan.data.case import Case, ImageRef
+from labelgan.core.errors import DataError
+from labelgan.data.case import Case
 from labelgan.data.layouts.common import (
     as_ref,
     by_site_then_id,
@@ -16,11 +17,12 @@ from labelgan.data.layouts.common import (
     in_channel_order,
     listing,
     manifest_of,
+    patient_names,
     safe_label,
     stem_of,
     unique_ids,
 )
-from labelgan.core.errors import DataError
+from labelgan.data.volume import ImageRef
 
 
 def case(identifier: str, site: str | None = None, session: str | None = None, channels: tuple[str, ...] = ()) -> Case:
@@ -147,3 +149,24 @@ def test_a_manifest_that_is_torn_is_told(tmp_path: Path, content: str) -> None:
 def test_a_manifest_is_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"kind": "synthetic-slices"}))
     assert manifest_of(tmp_path) == {"kind": "synthetic-slices"}
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["p1_slice01", "p1_slice02", "p2_slice1"], ["p1", "p1", "p2"]),
+        (["p1-z3", "p1_s4"], ["p1", "p1"]),
+        (["img_001", "img_002"], ["img_001", "img_002"]),
+        (["100_1", "100_2", "101_1"], ["100", "100", "101"]),
+        (["2019_1", "2019_2"], ["2019_1", "2019_2"]),
+        (["a", "b"], ["a", "b"]),
+        ([], []),
+    ],
+)
+def test_slices_of_one_patient_stay_one_patient(names: list[str], patients: list[str]) -> None:
+    assert patient_names(names) == patients
+
+
+def test_volumes_are_taken_for_slices_only_when_they_say_so() -> None:
+    names = ["BraTS19_A_1", "BraTS19_A_2", "BraTS19_B_1", "p_slice1", "p_slice2"]
+    assert patient_names(names, volumes=True) == [*names[:3], "p", "p"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from trees import bids_subject, ids, nnunet_cohort, picture_pair, wmh_cohort
 
-from labelgan.data.layouts.detect import LAYOUTS, detect_layout, read_cohort
 from labelgan.core.errors import DataError
+from labelgan.data.layouts.detect import LAYOUTS, detect_layout, read_cohort
 
 
 def test_the_order_in_which_layouts_are_tried() -> None:

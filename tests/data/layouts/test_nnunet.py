@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from trees import lesion_mask, nnunet_cohort, save, save_picture, voxels
 
-from labelgan.data.layouts.detect import read_cohort
 from labelgan.core.errors import DataError
+from labelgan.data.layouts.detect import read_cohort
 
 
 def test_channels_splits_and_labels(tmp_path: Path) -> None:

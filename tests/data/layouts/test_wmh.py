@@ -5,8 +5,8 @@ from pathlib import Path
 
 from trees import ids, lesion_mask, mask_name, save, voxels, wmh_case, wmh_cohort
 
-from labelgan.data.case import ImageRef
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.volume import ImageRef
 
 
 def test_as_published(tmp_path: Path) -> None:

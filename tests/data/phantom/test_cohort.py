@@ -11,8 +11,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import aff2axcodes
 from scipy import ndimage
 
-from labelgan.data.phantom.cohort import PhantomPatient, phantom_patient, write_phantom_cohort
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.data.phantom.cohort import PhantomPatient, phantom_patient, write_phantom_cohort
 
 TINY = (48, 48, 12)
 

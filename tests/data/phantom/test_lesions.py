@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labelgan.core.rng import generator_for
 from labelgan.data.phantom.anatomy import load_anatomy
 from labelgan.data.phantom.lesions import LOAD_LIMITS_ML, draw_load_ml, plant_pathology
-from labelgan.core.rng import generator_for
 
 
 def test_loads_are_heavy_tailed_within_limits() -> None:

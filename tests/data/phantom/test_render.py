@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from labelgan.core.rng import generator_for
 from labelgan.data.phantom.anatomy import load_anatomy
 from labelgan.data.phantom.lesions import Pathology
 from labelgan.data.phantom.render import Head, Pose, render_head
 from labelgan.data.phantom.scanner import SCANNERS, grid_affine
-from labelgan.core.rng import generator_for
 
 SHAPE = (48, 44, 12)
 ALPHA = SCANNERS["Alpha"]

@@ -5,8 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from labelgan.data.phantom.slices import ASSET, HIGHEST, LOWEST, PhantomSlices
 from labelgan.core.errors import DataError
+from labelgan.data.phantom.slices import ASSET, HIGHEST, LOWEST, PhantomSlices
 
 
 def squares(side: int, half: int, centre: tuple[int, int]) -> PhantomSlices:

@@ -11,10 +11,11 @@ from nibabel import nifti1
 from nibabel.funcs import as_closest_canonical
 
 from labelgan.config.base import PrepareConfig
-from labelgan.data.prepare.brain import BRAIN_MASKS, BrainTask, brain_mask
-from labelgan.data.case import Case, ImageRef
-from labelgan.data.geometry import SliceGeometry
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.data.case import Case
+from labelgan.data.geometry import SliceGeometry
+from labelgan.data.prepare.brain import BRAIN_MASKS, BrainTask, brain_mask
+from labelgan.data.volume import ImageRef
 
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 

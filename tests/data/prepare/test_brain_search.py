@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.data.prepare.brain_search import find_brain, otsu_threshold
 from labelgan.core.rng import generator_for
+from labelgan.data.prepare.brain_search import find_brain, otsu_threshold
 
 SHAPE = (9, 96, 80)
 

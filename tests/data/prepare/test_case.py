@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelgan.config.base import PrepareConfig
-from labelgan.data.case import Case, ImageRef, Volume
-from labelgan.data.prepare.case import from_unit, prepare_case, to_unit
-from labelgan.data.reading.read import voxel_hash
 from labelgan.core.errors import DataError
 from labelgan.core.rng import generator_for
+from labelgan.data.case import Case
+from labelgan.data.prepare.case import from_unit, prepare_case, to_unit
+from labelgan.data.reading.read import voxel_hash
+from labelgan.data.volume import ImageRef, Volume
 
 SHAPE = (20, 24, 8)
 AFFINE = np.diag([-1.0, 1.0, 3.0, 1.0])

@@ -7,8 +7,8 @@ import pytest
 from heads import CONFIG, write_case
 
 from labelgan.config.base import PrepareConfig
-from labelgan.data.prepare.cohort import ArrayWriter, prepare_store
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.data.prepare.cohort import ArrayWriter, prepare_store
 
 
 def test_prepare_excludes_and_names_the_unknown(cohort, tmp_path):

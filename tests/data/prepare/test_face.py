@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from labelgan.cli.app import run_command
-from labelgan.data.case import Volume
-from labelgan.data.prepare.face import LARGEST, shows_face
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.phantom.cohort import PhantomPatient, phantom_patient
+from labelgan.data.prepare.face import LARGEST, shows_face
+from labelgan.data.volume import Volume
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 SHAPE = (64, 64, 24)

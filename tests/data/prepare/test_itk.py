@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.data.case import Volume
-from labelgan.data.prepare.itk import correct_bias_field, from_itk, register_rigidly, to_itk
 from labelgan.core.rng import generator_for
+from labelgan.data.prepare.itk import correct_bias_field, from_itk, register_rigidly, to_itk
+from labelgan.data.volume import Volume
 
 AFFINE = np.array([[-1.2, 0.1, 0, 20], [0.1, 1.1, 0, -18], [0, 0, 2.0, -30], [0, 0, 0, 1.0]])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.reading.header import Header, check_affine, check_size, grid_corners, untrusted
 from labelgan.core.errors import DataError
+from labelgan.data.reading.header import Header, check_affine, check_size, grid_corners, untrusted
 
 PATH = Path("a.nii.gz")
 ANGLE = np.deg2rad(30)

@@ -14,8 +14,8 @@ from refusals import CHANGES, KEEP, damaged, read_or_refuse, refuse
 from trees import AFFINE, SHAPE, header_of, save, voxels
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.case import ImageRef
 from labelgan.data.reading.read import read_header, read_volume
+from labelgan.data.volume import ImageRef
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])

@@ -15,11 +15,11 @@ from refusals import CHANGES, KEEP, SMALL_LIMITS, damaged, read_or_refuse, refus
 from trees import AFFINE
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.case import ImageRef
-from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
-from labelgan.data.reading.read import read_header, read_mask, read_volume
-from labelgan.data.reading.npz import is_npz, read_npz
 from labelgan.core.rng import generator_for
+from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
+from labelgan.data.reading.npz import is_npz, read_npz
+from labelgan.data.reading.read import read_header, read_mask, read_volume
+from labelgan.data.volume import ImageRef
 
 PIXELS = generator_for(0, "npz").normal(size=(4, 6, 3)).astype(np.float32)
 

@@ -14,9 +14,9 @@ from refusals import CHANGES, KEEP, damaged, read_or_refuse, refuse
 from trees import lesion_mask, save_picture, voxels
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.case import ImageRef
-from labelgan.data.reading.read import read_header, read_mask, read_volume
 from labelgan.core.errors import DataError
+from labelgan.data.reading.read import read_header, read_mask, read_volume
+from labelgan.data.volume import ImageRef
 
 
 @pytest.mark.parametrize("ending", ["png", "tif"])

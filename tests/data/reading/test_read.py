@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from refusals import refuse
 from trees import AFFINE, SHAPE, header_of, lesion_mask, save, voxels
 
-from labelgan.data.case import ImageRef, Volume
-from labelgan.data.reading.read import read_header, read_mask, read_volume, voxel_hash
 from labelgan.core.errors import DataError
+from labelgan.data.reading.read import read_header, read_mask, read_volume, voxel_hash
+from labelgan.data.volume import ImageRef, Volume
 
 
 def test_the_content_decides_not_the_name(tmp_path: Path) -> None:

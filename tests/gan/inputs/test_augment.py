@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from labelgan.config.gan import AugmentConfig
-from labelgan.gan.inputs.augment import AUGMENTATIONS, augment
 from labelgan.core.rng import generator_for
+from labelgan.gan.inputs.augment import AUGMENTATIONS, augment
 
 EVERYTHING = AugmentConfig(policy=("flip", "translate", "cutout", "intensity"), translate=0.2)
 GEOMETRIC = [name for name, augmentation in AUGMENTATIONS.items() if augmentation.geometric]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.data.prepare.case import to_unit
 from labelgan.core.errors import ConfigError, DataError
-from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.core.rng import generator_for
+from labelgan.data.prepare.case import to_unit
+from labelgan.gan.inputs.batches import BatchSource, training_rows
 from tiny import tiny_config
 
 CPU = torch.device("cpu")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from labelgan.data.prepare.case import from_unit
+from labelgan.config.gan import NetworkConfig
 from labelgan.core.errors import ConfigError
+from labelgan.core.rng import generator_for
+from labelgan.data.prepare.case import from_unit
 from labelgan.gan.inputs.compose import Composer, Wish
-from labelgan.gan.inputs.inputs import INPUTS, gather_content, make_inputs
+from labelgan.gan.inputs.inputs import INPUTS, batch_latents, gather_content, make_inputs, sample_latents
 from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.networks.families import NETWORKS
-from labelgan.core.rng import generator_for
 from tiny import tiny_config, tiny_content
 
 REFINER = tiny_config("refiner")
@@ -138,3 +139,47 @@ def test_what_is_asked_of_a_site_has_its_brightness():
         assert finished[:, :, 12:20, 12:20].mean(dim=(1, 2, 3)).std() < 0.2
     assert means["A"] == pytest.approx(0, abs=0.2)
     assert means["B"] == pytest.approx(1.5, abs=0.2)
+
+
+NORMAL = NetworkConfig(latent_dim=32)
+UNIFORM = NetworkConfig(latent_dim=32, latent="uniform")
+
+
+@pytest.mark.parametrize("config", [NORMAL, UNIFORM], ids=["normal", "uniform"])
+def test_a_sample_does_not_depend_on_its_batch(config):
+    together = sample_latents(config, 5, range(20))
+    assert together.shape == (20, 32)
+    assert together.dtype == torch.float32
+    assert torch.equal(sample_latents(config, 5, [7])[0], together[7])
+    assert torch.equal(sample_latents(config, 5, [19, 3]), together[[19, 3]])
+
+
+def test_seeds_and_indices_give_different_samples():
+    rows = torch.cat([sample_latents(NORMAL, seed, range(8)) for seed in range(4)])
+    assert len(torch.unique(rows, dim=0)) == 32
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda c: sample_latents(c, 0, range(400)), lambda c: batch_latents(c, generator_for(0), 400)]
+)
+def test_uniform_latents_fill_the_cube(draw):
+    z = draw(UNIFORM)
+    assert z.shape == (400, 32)
+    assert -1 <= float(z.min()) < -0.99
+    assert 0.99 < float(z.max()) <= 1
+    assert float(z.mean()) == pytest.approx(0, abs=0.02)
+    assert float(z.var()) == pytest.approx(1 / 3, rel=0.03)
+
+
+def test_normal_latents_are_standard():
+    z = batch_latents(NORMAL, generator_for(0), 400)
+    assert float(z.mean()) == pytest.approx(0, abs=0.03)
+    assert float(z.var()) == pytest.approx(1, rel=0.04)
+    assert float(z.abs().max()) > 3
+
+
+def test_batches_follow_their_stream():
+    assert torch.equal(batch_latents(NORMAL, generator_for(1, "a"), 4), batch_latents(NORMAL, generator_for(1, "a"), 4))
+    assert not torch.equal(
+        batch_latents(NORMAL, generator_for(1, "a"), 4), batch_latents(NORMAL, generator_for(1, "b"), 4)
+    )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from labelgan.config.gan import MaskChannelConfig
-from labelgan.gan.inputs.mask_channel import ENCODINGS, decode_mask, encode_mask
 from labelgan.core.rng import generator_for
+from labelgan.gan.inputs.mask_channel import ENCODINGS, decode_mask, encode_mask
 
 masks = hnp.arrays(bool, st.tuples(st.integers(1, 2), st.integers(1, 12), st.integers(1, 12)))
 reaches = st.integers(1, 5)

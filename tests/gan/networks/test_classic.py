@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from labelgan.config.gan import GanConfig, NetworkConfig
-from labelgan.gan.networks.families import NETWORKS, parameter_count
 from labelgan.gan.networks.classic import DcganCritic, DcganCriticWithoutNorm, DenseGenerator, Maxout, MaxoutCritic
+from labelgan.gan.networks.families import NETWORKS, parameter_count
 
 SMALL = NetworkConfig(latent_dim=6, width=4, max_width=8, hidden=40)
 

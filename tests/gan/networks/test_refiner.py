@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from labelgan.config.gan import NetworkConfig
-from labelgan.gan.networks.refiner import PatchCritic, Refiner
 from labelgan.core.rng import reseed_torch
+from labelgan.gan.networks.refiner import PatchCritic, Refiner
 
 SMALL = NetworkConfig(family="refiner", width=8, latent_dim=4, critic_width=4)
 

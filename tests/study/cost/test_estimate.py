@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.study.cost.estimate import estimate as cost
 from labelgan.study.cost.estimate import Estimate, KindCost, estimate, estimate_plan, in_words, makespan, sizes_of
-from labelgan.study.cost_probe import Probe
-from labelgan.study.cost_rates import Rate
-from labelgan.study.cost.work import recipe, work
+from labelgan.study.cost.estimate import estimate as cost
+from labelgan.study.cost.probe import Probe
+from labelgan.study.cost.work import Rate, recipe, work
 from labelgan.study.engine.ledger import Job, Ledger
-from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
 from labelgan.study.engine.scheduler import JobGraph
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
 

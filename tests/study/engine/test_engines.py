@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.errors import ConfigError
-from labelgan.study.engine.engines import ENGINES, Ended, EngineBase, InlineEngine, make_engine
+from labelgan.study.engine.base import Ended, EngineBase
+from labelgan.study.engine.engines import ENGINES, InlineEngine, make_engine
 from labelgan.study.engine.ledger import Ledger
 from toy_jobs import number
 

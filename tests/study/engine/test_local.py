@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.config_engine import EngineConfig
-from labelgan.study.engine.local import LocalEngine, cores, how_it_ended, visible_gpus
+from labelgan.config.study import EngineConfig
 from labelgan.study.engine.ledger import Job, Ledger, job_lock
+from labelgan.study.engine.local import LocalEngine, cores, how_it_ended, visible_gpus
 from labelgan.study.engine.scheduler import Event, run_jobs
 from toy_jobs import number, toy
 
@@ -163,7 +163,7 @@ STUDY = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import run_jobs

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.errors import ConfigError
+from labelgan.study.engine.ledger import Job, Ledger, job_lock
 from labelgan.study.engine.local import LocalEngine
 from labelgan.study.engine.ray import RayEngine, guard, knock, run_on_node
-from labelgan.study.engine.ledger import Job, Ledger, job_lock
 from labelgan.study.engine.scheduler import run_jobs
 from toy_jobs import number, toy
 
@@ -185,7 +185,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, subprocess
 STUDY = """
 import json, sys
 from pathlib import Path
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.study.engine.ray import RayEngine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import run_jobs

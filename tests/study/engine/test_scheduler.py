@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelgan.core.errors import ConfigError
-from labelgan.study.engine.engines import Ended, EngineBase, InlineEngine
+from labelgan.study.engine.base import Ended, EngineBase
+from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Job, JobFolder, Ledger
 from labelgan.study.engine.scheduler import Event, JobGraph, run_jobs
 from toy_jobs import number, toy

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.errors import ConfigError
-from labelgan.study.engine.engines import Ended
-from labelgan.study.engine.slurm import JobTask, SlurmEngine
+from labelgan.study.engine.base import Ended
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import run_jobs
+from labelgan.study.engine.slurm import JobTask, SlurmEngine
 from toy_jobs import number, toy
 
 TESTS = str(Path(__file__).resolve().parents[1])

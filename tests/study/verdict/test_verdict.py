@@ -11,8 +11,8 @@ import pandas
 import pytest
 
 from labelgan.core.errors import ConfigError, DataError
-from labelgan.scoring.metrics import METRICS
 from labelgan.core.rng import generator_for
+from labelgan.scoring.metrics import METRICS
 from labelgan.study.verdict.verdict import make_verdict, read_scores
 from scores import make_scores
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.audit.copies.copies import CERTAIN, PRIVACY_NOTE, CopyAudit, audit_copies
-from labelgan.audit.findings import Finding
+from labelgan.audit.copies.copies import CERTAIN, PRIVACY_NOTE, Comparable, CopyAudit, audit_copies
 from labelgan.audit.copies.membership import MembershipAttack, attack
 from labelgan.audit.copies.nearest import find_nearest
-from labelgan.audit.neighbours import Comparable
+from labelgan.audit.gates import Finding
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
 from labelgan.core.rng import generator_for

@@ -10,8 +10,8 @@ import torch
 from labelgan.audit.fidelity.anchors import octave_noise
 from labelgan.audit.fidelity.distances import mean_spread, nearest_other
 from labelgan.audit.fidelity.features import coarse_images, unit_images
-from labelgan.audit.findings import Finding
 from labelgan.audit.fidelity.pyramid import blocks_of, ms_ssim
+from labelgan.audit.gates import Finding
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
 from labelgan.core.rng import generator_for

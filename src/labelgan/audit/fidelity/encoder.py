@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from labelgan.audit.fidelity.anchors import octave_noise
 from labelgan.audit.fidelity.features import lesion_masks, unit_images
 from labelgan.audit.slices import AuditSlices
-from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 from labelgan.config.audit import AuditEncoderConfig
 from labelgan.core.errors import CheckpointError
 from labelgan.core.rng import generator_for, reseed_torch
+from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 
 BLOCK = 64  # slices are always encoded as many at once, so that a slice's features do not depend on its neighbours
 COARSE = 16  # pixels of the clean slice that is to be given back

@@ -12,12 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelgan.audit.fidelity.anchors import blurred, noisy, repeated
-from labelgan.audit.fidelity.distances import kernel_distance, kth_neighbour, manifold_overlap, wasserstein_1, wasserstein_spread
+from labelgan.audit.fidelity.distances import (
+    kernel_distance,
+    kth_neighbour,
+    manifold_overlap,
+    mean_power,
+    spectral_distance,
+    wasserstein_1,
+    wasserstein_spread,
+)
 from labelgan.audit.fidelity.features import Standardised, coarse_images, coarse_masks, lesion_masks, unit_images
-from labelgan.audit.findings import Better, Finding
 from labelgan.audit.fidelity.pyramid import pyramid_patches, sliced_wasserstein, standardise_patches
+from labelgan.audit.gates import Better, Finding
 from labelgan.audit.slices import AuditData, AuditSlices
-from labelgan.audit.spectrum import mean_power, spectral_distance
 from labelgan.config.audit import AuditConfig
 from labelgan.core.rng import generator_for
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.audit.findings import Better, Finding
+from labelgan.audit.gates import Better, Finding
 from labelgan.audit.labels.lesions import LesionTable, components, measure_lesions
 from labelgan.audit.labels.ring import ContrastFit, contrasts
 from labelgan.audit.slices import AuditData, AuditSlices, Segmenter

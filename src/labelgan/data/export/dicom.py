@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelgan.core.version import __version__
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
-from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.version import __version__
+from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 if TYPE_CHECKING:
     from pydicom import Dataset

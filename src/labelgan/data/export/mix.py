@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelgan.data.case import Case
-from labelgan.data.export.card import CARD, cohort_card
-from labelgan.data.export.write import FORMAT_VERSION, FORMATS, write_cases
-from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume, Origin
-from labelgan.data.export.sources import Source
-from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
-from labelgan.data.layouts.detect import MIXED_COHORT
-from labelgan.data.layouts.common import safe_label
-from labelgan.data.pseudonyms import keyfile
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.files import new_folder, write_json_atomic, write_text_atomic
 from labelgan.core.provenance import provenance
+from labelgan.data.case import Case
+from labelgan.data.export.card import CARD, cohort_card
+from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume, Origin
+from labelgan.data.export.sources import Source
+from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
+from labelgan.data.export.write import FORMAT_VERSION, FORMATS, write_cases
+from labelgan.data.layouts.common import safe_label
+from labelgan.data.layouts.detect import MIXED_COHORT
+from labelgan.data.pseudonyms import keyfile
 
 REAL_COHORT = "real-cohort"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.export.files import write_json, write_nifti
 from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 SPLITS = "splits_final.json"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.export.files import write_bytes
 from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume
 from labelgan.data.pictures import encode_png
 from labelgan.data.prepare.case import to_unit
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 _MARKS = {"FLAIR", "T1", "T2", "PD"}  # channel names that readers of the pairs layout know in a file's name
 

@@ -11,15 +11,16 @@ from typing import Any, Self
 import numpy as np
 
 from labelgan.config.base import PrepareConfig
-from labelgan.data.case import BACKGROUND, OTHER_PATHOLOGY, Case, Volume
+from labelgan.core.errors import DataError
+from labelgan.data.case import Case
 from labelgan.data.curation import read_curation
 from labelgan.data.export.records import LabelledVolume
-from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.layouts.common import manifest_of
+from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.prepare.case import prepare_case, require_same_grid
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.synthetic_slices import SeenCases, is_synthetic, seen_by_generator, slice_affine, to_z_scores
-from labelgan.core.errors import DataError
+from labelgan.data.volume import BACKGROUND, OTHER_PATHOLOGY, Volume
 
 
 @dataclass(frozen=True, eq=False)

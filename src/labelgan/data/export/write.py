@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from labelgan.core.errors import DataError
+from labelgan.core.files import fsync_folder, write_json_atomic
 from labelgan.data.case import is_safe_id
 from labelgan.data.export.bids import BidsWriter
 from labelgan.data.export.dicom import DicomWriter
@@ -18,8 +20,6 @@ from labelgan.data.export.nnunet import NnunetWriter
 from labelgan.data.export.pairs import NpzWriter, PngWriter
 from labelgan.data.export.records import CohortFacts, ExportFacts, ExportFormat, Fold, LabelledSlice, LabelledVolume
 from labelgan.data.export.wmh import WmhWriter
-from labelgan.core.errors import DataError
-from labelgan.core.files import fsync_folder, write_json_atomic
 
 __all__ = [
     "EXPORTERS",

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelgan.data.case import Case, Cohort, ImageRef, Note
+from labelgan.data.case import Case, Cohort, Note
 from labelgan.data.layouts.common import (
     NIFTI_ENDINGS,
     as_ref,
@@ -22,6 +22,7 @@ from labelgan.data.layouts.common import (
     listing,
     stem_of,
 )
+from labelgan.data.volume import ImageRef
 
 _SUFFIXES = {"FLAIR": "FLAIR", "T1w": "T1"}
 _LESION_LABELS = ("lesion", "lesions", "wmh", "wml", "l")

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labelgan.data.case import Case, ImageRef
 from labelgan.core.errors import DataError
 from labelgan.core.files import read_json
+from labelgan.data.case import Case
+from labelgan.data.volume import ImageRef
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".npz", ".jpg", ".jpeg", ".bmp")  # the last three are refused when read
@@ -118,3 +119,34 @@ def manifest_of(root: Path) -> dict[str, Any]:
     path = root / "manifest.json"
     content = read_json(path) if path.is_file() and path.stat().st_size <= _LARGEST_MANIFEST else {}
     return content if isinstance(content, dict) else {}
+
+
+_MARKED = re.compile(r"^(.+?)[_-](?:slice|sl|z|s)[_-]?\d+$", re.IGNORECASE)
+_SPELT = re.compile(r"^(.+?)[_-]slice[_-]?\d+$", re.IGNORECASE)
+_NUMBERED = re.compile(r"^(.*\d.*)[_-]\d{1,4}$")
+
+
+def patient_names(stems: Sequence[str], volumes: bool = False) -> list[str]:
+    """Gives the patient of every file name; slices of one patient must never be taken for two patients.
+
+    1. A name that ends in a slice mark is of the patient before it: ``p3_slice012``, ``p3_z12``, ``p3-s4`` -> ``p3``.
+    2. Else ``PATIENT_NN`` is of ``PATIENT`` when PATIENT holds a digit, at least two such patients are seen and one
+       of them has several files: ``TCGA_4941_7`` -> ``TCGA_4941``. ``img_001``, ``img_002`` stay two patients.
+    3. Else every file is a patient of its own.
+
+    Volumes are rarely slices: of their names, only a spelt-out ``slice`` counts.
+
+    Example:
+        >>> patient_names(["p1_slice1", "p1_slice2", "img_001"])
+        ['p1', 'p1', 'img_001']
+    """
+    if volumes:
+        return [match[1] if (match := _SPELT.match(stem)) else stem for stem in stems]
+    marked = [match[1] if (match := _MARKED.match(stem)) else None for stem in stems]
+    numbered = [
+        match[1] if mark is None and (match := _NUMBERED.match(stem)) else None
+        for stem, mark in zip(stems, marked, strict=True)
+    ]
+    counts = Counter(name for name in numbered if name)
+    joined = len(counts) > 1 and max(counts.values()) > 1
+    return [mark or (joined and number) or stem for stem, mark, number in zip(stems, marked, numbered, strict=True)]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelgan.data.layouts.detect import bids as layouts_bids
-from labelgan.data.layouts.detect import nnunet as layouts_nnunet
-from labelgan.data.layouts.detect import pairs as layouts_pairs
-from labelgan.data.layouts.detect import wmh as layouts_wmh
+from labelgan.core.errors import DataError, LeakError
 from labelgan.data.case import Cohort, is_safe_id
+from labelgan.data.layouts import bids as layouts_bids
+from labelgan.data.layouts import nnunet as layouts_nnunet
+from labelgan.data.layouts import pairs as layouts_pairs
+from labelgan.data.layouts import wmh as layouts_wmh
 from labelgan.data.layouts.common import bids_label, manifest_of
 from labelgan.data.pseudonyms import hide_root, pseudonymised
-from labelgan.core.errors import DataError, LeakError
 
 SYNTHETIC_SLICES = "synthetic-slices"
 MIXED_COHORT = "mixed-cohort"
@@ -125,6 +125,9 @@ def _owners(manifest: Mapping[str, Any], root: Path) -> dict[str, str]:
             f"unsafe patient {unsafe[0][:70]!r}: use 1 to 64 letters, digits, dots, dashes, underscores",
         )
     return owners
+
+
+Cohort.reader = staticmethod(read_cohort)
 
 
 def require_unmixed(root: Path) -> None:

@@ -7,7 +7,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from labelgan.data.case import LESION, OTHER_PATHOLOGY, Case, Cohort, ImageRef, Note
+from labelgan.core.errors import DataError
+from labelgan.core.files import read_json
+from labelgan.data.case import Case, Cohort, Note
 from labelgan.data.layouts.common import (
     PICTURE_ENDINGS,
     by_site_then_id,
@@ -15,10 +17,9 @@ from labelgan.data.layouts.common import (
     channels_of,
     in_channel_order,
     listing,
+    patient_names,
 )
-from labelgan.data.layouts_slices import patient_names
-from labelgan.core.errors import DataError
-from labelgan.core.files import read_json
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY, ImageRef
 
 _CHANNEL = re.compile(r"^(.+)_(\d{4})$")
 _OTHER = re.compile(r"other|ignore|uncertain|unlabel", re.IGNORECASE)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelgan.data.case import Case, Cohort, ImageRef, Note
+from labelgan.data.case import Case, Cohort, Note
 from labelgan.data.layouts.common import (
     PICTURE_ENDINGS,
     as_ref,
@@ -23,10 +23,11 @@ from labelgan.data.layouts.common import (
     in_channel_order,
     listing,
     manifest_of,
+    patient_names,
     stem_of,
     unique_ids,
 )
-from labelgan.data.layouts_slices import patient_names
+from labelgan.data.volume import ImageRef
 
 _IMAGES = ("images", "image", "imgs", "img", "scans", "scan", "slices", "inputs")
 _MASKS = (
@@ -184,9 +185,9 @@ def _component_names(root: Path, files: list[Path]) -> list[str]:
     A picture stored as RGB whose three components are equal everywhere is grey, and an opacity that is the same
     everywhere is none.
     """
+    from labelgan.core.errors import DataError
     from labelgan.data.reading.header import DEFAULT_LIMITS
     from labelgan.data.reading.read import read_components, read_header
-    from labelgan.core.errors import DataError
 
     count = 1
     for file in files[:: max(1, len(files) // _PEEKS)][:_PEEKS]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from labelgan.data.case import Case, Cohort, ImageRef, Note
+from labelgan.data.case import Case, Cohort, Note
 from labelgan.data.layouts.common import (
     NIFTI_ENDINGS,
     as_ref,
@@ -23,6 +23,7 @@ from labelgan.data.layouts.common import (
     stem_of,
     unique_ids,
 )
+from labelgan.data.volume import ImageRef
 
 _SPLITS = {"training": "training", "train": "training", "test": "test", "testing": "test"}
 _IMAGE_FOLDERS = ("pre", "orig")

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.files import make_folder, write_bytes_atomic, write_json_atomic
+from labelgan.core.rng import generator_for
 from labelgan.core.version import __version__
-from labelgan.data.case import LESION, OTHER_PATHOLOGY
 from labelgan.data.export.write import nifti_bytes
 from labelgan.data.phantom.anatomy import load_anatomy
 from labelgan.data.phantom.lesions import Pathology, draw_load_ml, plant_pathology
 from labelgan.data.phantom.render import Head, Pose, render_head
 from labelgan.data.phantom.scanner import SCANNERS, Scanner, acquire, grid_affine
-from labelgan.core.errors import ConfigError, DataError
-from labelgan.core.files import make_folder, write_bytes_atomic, write_json_atomic
-from labelgan.core.rng import generator_for
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 # An expert outlines what is visibly bright, which includes voxels that are ill in part.
 LABEL_FRACTION = 0.4

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelgan.data.phantom.anatomy import HEAD_ORIGIN_MM, HEAD_SPACING_MM, Anatomy
-from labelgan.data.phantom_field import SmoothField
 from labelgan.data.phantom.lesions import Pathology
-from labelgan.data.phantom.scanner import Contrast
+from labelgan.data.phantom.scanner import Contrast, SmoothField
 
 KNOT_MM = 8.0
 SUBVOXEL_MM = 2.5

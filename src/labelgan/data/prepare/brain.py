@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.config.base import PrepareConfig
-from labelgan.data.prepare.brain_search import fill_holes, find_brain
+from labelgan.core.errors import ConfigError, DataError
 from labelgan.data.case import Case
 from labelgan.data.geometry import SliceGeometry
-from labelgan.core.errors import ConfigError, DataError
+from labelgan.data.prepare.brain_search import fill_holes, find_brain
 
 
 @dataclass(frozen=True)

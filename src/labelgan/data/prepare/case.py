@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from labelgan.config.base import CheckConfig, PrepareConfig
-from labelgan.data.prepare.brain import BrainTask, brain_mask
-from labelgan.data.case import LESION, Case, Volume
-from labelgan.data.prepare.face import shows_face
-from labelgan.data.geometry import SliceGeometry
-from labelgan.data.reading.header import grid_corners
 from labelgan.core.errors import DataError
+from labelgan.data.case import Case
+from labelgan.data.geometry import SliceGeometry
+from labelgan.data.prepare.brain import BrainTask, brain_mask
+from labelgan.data.prepare.face import shows_face
+from labelgan.data.reading.header import grid_corners
+from labelgan.data.volume import LESION, Volume
 
 if TYPE_CHECKING:
     import torch

@@ -9,14 +9,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from labelgan.core.version import __version__
 from labelgan.config.base import PrepareConfig
-from labelgan.data.case import LESION, OTHER_PATHOLOGY, Cohort, require_safe_ids
-from labelgan.data.prepare.face import face_warning
-from labelgan.data.prepare.case import PreparedCase, prepare_case
-from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.core.errors import ConfigError, DataError, LabelganError
 from labelgan.core.files import new_folder, read_json, write_json_atomic, write_text_atomic
+from labelgan.core.version import __version__
+from labelgan.data.case import Cohort, require_safe_ids
+from labelgan.data.prepare.case import PreparedCase, prepare_case
+from labelgan.data.prepare.face import face_warning
+from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
+from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 Progress = Callable[[int, int, str], None]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelgan.data.prepare.brain_search import find_head, is_stripped
-from labelgan.data.case import Cohort, Volume
+from labelgan.data.case import Cohort
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.common import manifest_of
+from labelgan.data.prepare.brain_search import find_head, is_stripped
+from labelgan.data.volume import Volume
 
 LARGEST = 48  # voxels along an axis of the volume that is looked at; larger ones are averaged down to it
 FEWEST_SLICES, NARROWEST = 8, 16  # fewer slices with a head, or fewer pixels across it, tell nothing

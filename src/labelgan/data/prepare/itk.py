@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from labelgan.data.case import Volume
+from labelgan.data.volume import Volume
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

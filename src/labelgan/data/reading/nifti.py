@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.reading.header import Header, check_affine, check_size, untrusted
 from labelgan.core.errors import DataError
+from labelgan.data.reading.header import Header, check_affine, check_size, untrusted
 
 GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 2**20

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.config.base import CheckConfig
+from labelgan.core.errors import DataError
 from labelgan.data.reading.header import DEFAULT_LIMITS, Header, check_affine, check_size, untrusted
 from labelgan.data.reading.pictures import PICTURE_AFFINE
-from labelgan.core.errors import DataError
 
 ZIP_MAGIC = b"PK\x03\x04"
 _PIXELS, _AFFINE = "pixels.npy", "affine.npy"

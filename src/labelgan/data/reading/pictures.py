@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.reading.header import Header, check_size, untrusted
 from labelgan.core.errors import DataError
+from labelgan.data.reading.header import Header, check_size, untrusted
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 TIFF_MAGICS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")

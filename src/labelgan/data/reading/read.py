@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.config.base import CheckConfig
-from labelgan.data.case import LESION, ImageRef, Volume
+from labelgan.core.errors import DataError
 from labelgan.data.reading.header import DEFAULT_LIMITS, Header, untrusted
 from labelgan.data.reading.nifti import GZIP_MAGIC, read_nifti, read_nifti_header
 from labelgan.data.reading.npz import ZIP_MAGIC, is_npz, read_npz, read_npz_header
 from labelgan.data.reading.pictures import PNG_MAGIC, TIFF_MAGICS, read_picture, read_picture_header
-from labelgan.core.errors import DataError
+from labelgan.data.volume import LESION, ImageRef, Volume
 
 __all__ = ["Header", "read_header", "read_mask", "read_volume", "read_with_header", "to_mask", "voxel_hash"]
 

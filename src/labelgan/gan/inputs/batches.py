@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from labelgan.config.gan import GanConfig
+from labelgan.core.errors import DataError
+from labelgan.core.rng import generator_for
 from labelgan.data.prepare.case import to_unit
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import DataError
 from labelgan.gan.inputs.mask_channel import encode_mask
 from labelgan.training.team import ALONE, Team
-from labelgan.core.rng import generator_for
 
 
 def training_rows(store: SliceStore, config: GanConfig, exclude: Collection[str] = ()) -> np.ndarray:

@@ -14,14 +14,14 @@ from typing import Self
 import numpy as np
 import torch
 
-from labelgan.training.checkpoint import load_tensors, save_tensors
 from labelgan.config.gan import ContentConfig
-from labelgan.data.case import LESION
-from labelgan.data.phantom.slices import ASSET, PhantomSlices
-from labelgan.data.store import SliceStore
 from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.core.files import sha256_file
 from labelgan.core.rng import generator_for
+from labelgan.data.phantom.slices import ASSET, PhantomSlices
+from labelgan.data.store import SliceStore
+from labelgan.data.volume import LESION
+from labelgan.training.checkpoint import load_tensors, save_tensors
 
 HEIGHTS = (0.1, 0.95)  # of the brain; below are skull base and neck, above the vertex
 SMALLEST_BRAIN = 0.25  # of the median brain's pixels

@@ -12,17 +12,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelgan.config.gan import GanConfig
+from labelgan.config.gan import GanConfig, NetworkConfig
+from labelgan.core.errors import ConfigError
+from labelgan.core.rng import generator_for
 from labelgan.data.prepare.case import from_unit, to_unit
 from labelgan.data.store import SliceStore
-from labelgan.core.errors import ConfigError
 from labelgan.gan.inputs.appearance import match_brightness, restyle
 from labelgan.gan.inputs.compose import Composer, Composition, Wish
 from labelgan.gan.inputs.content import Content
-from labelgan.gan.latent import batch_latents, sample_latents
 from labelgan.gan.inputs.mask_channel import encode_mask
 from labelgan.gan.networks.families import family_of
-from labelgan.core.rng import generator_for
+
+
+def _draw(rng: np.random.Generator, shape: tuple[int, ...], config: NetworkConfig) -> Tensor:
+    values = rng.standard_normal(shape) if config.latent == "normal" else rng.uniform(-1.0, 1.0, shape)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def sample_latents(config: NetworkConfig, seed: int, indices: Iterable[int]) -> Tensor:
+    """Gives z of samples ``indices``: (N, Z) float32 on the CPU; row i depends on ``seed`` and its own index alone."""
+    return torch.stack([_draw(generator_for(seed, "z", i), (config.latent_dim,), config) for i in indices])
+
+
+def batch_latents(config: NetworkConfig, rng: np.random.Generator, count: int) -> Tensor:
+    """Gives z of one training batch, (N, Z) float32 on the CPU."""
+    return _draw(rng, (count, config.latent_dim), config)
 
 
 class Inputs(Protocol):

@@ -12,9 +12,7 @@ from torch import nn
 
 from labelgan.config.gan import NetworkConfig
 from labelgan.core.errors import ConfigError
-from labelgan.gan.networks.families import classic
-from labelgan.gan.networks.families import r3gan
-from labelgan.gan.networks.families import refiner
+from labelgan.gan.networks import classic, r3gan, refiner
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from labelgan.config_engine import EngineConfig
-from labelgan.config.study import StudyConfig
+from labelgan.config.study import EngineConfig, StudyConfig
 from labelgan.study.cohort import KnownCohort
-from labelgan.study.cost_probe import BUDGET_S, Probe, measure
-from labelgan.study.cost_rates import Rate, finished, ledger_rates, median_rate, stored_slices
-from labelgan.study.cost.work import UNITS, Sizes, recipe, work
-from labelgan.study.engine.local import LocalEngine, cores
+from labelgan.study.cost.probe import BUDGET_S, Probe, measure
+from labelgan.study.cost.work import (
+    UNITS,
+    Rate,
+    Sizes,
+    finished,
+    ledger_rates,
+    median_rate,
+    recipe,
+    stored_slices,
+    work,
+)
 from labelgan.study.engine.ledger import Job, Ledger
-from labelgan.study.plan import CHOOSE, Plan
+from labelgan.study.engine.local import LocalEngine, cores
 from labelgan.study.engine.scheduler import JobGraph
+from labelgan.study.plan import CHOOSE, Plan
 
 BUSY = 1.5  # wall-clock over processor time from which on it is told
 

@@ -15,8 +15,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labelgan.config_engine import EngineConfig
-from labelgan.study.engine.engines import Ended, EngineBase
+from labelgan.config.study import EngineConfig
+from labelgan.study.engine.base import Ended, EngineBase
 from labelgan.study.engine.ledger import Job
 
 _LOOK_EVERY_S = 1.0  # at processes, besides their pipes: a child of a dead worker may hold a pipe open

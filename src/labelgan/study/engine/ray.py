@@ -13,11 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.errors import ConfigError
-from labelgan.study.engine.engines import Ended, EngineBase, extra_needed
-from labelgan.study.engine.local import cores
+from labelgan.study.engine.base import Ended, EngineBase, extra_needed
 from labelgan.study.engine.ledger import Job
+from labelgan.study.engine.local import cores
 
 _AUTH_SINCE = (2, 52)
 _ASK_EVERY_S = 5.0  # what the cluster has

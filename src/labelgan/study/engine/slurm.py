@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelgan.config_engine import EngineConfig
+from labelgan.config.study import EngineConfig
 from labelgan.core.errors import ConfigError, DataError
-from labelgan.study.engine.engines import Ended, EngineBase, extra_needed
-from labelgan.study.engine.local import cores, how_it_ended
+from labelgan.study.engine.base import Ended, EngineBase, extra_needed
 from labelgan.study.engine.ledger import Job, JobFolder
+from labelgan.study.engine.local import cores, how_it_ended
 
 if TYPE_CHECKING:
     import submitit

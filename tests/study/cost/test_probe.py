@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from labelgan.study import cost_probe
 from labelgan.study.cohort import KnownCohort, know_cohort
-from labelgan.study.cost_probe import (
+from labelgan.study.cost import probe as cost_probe
+from labelgan.study.cost.probe import (
     ENOUGH_VOXELS,
     MOST_CASES,
     PROCESSOR,
@@ -18,7 +18,7 @@ from labelgan.study.cost_probe import (
     measure,
     request_of,
 )
-from labelgan.study.cost_rates import Rate
+from labelgan.study.cost.work import Rate
 from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, SAMPLE, SCORE, plan_study
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config

@@ -18,8 +18,7 @@ from typing import Any
 from labelgan.config.study import StudyConfig
 from labelgan.data.pseudonyms import keyfile
 from labelgan.study.cohort import KnownCase, KnownCohort
-from labelgan.study.cost_rates import Rate
-from labelgan.study.cost.work import recipe
+from labelgan.study.cost.work import Rate, recipe
 from labelgan.study.engine.ledger import Job
 from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, SAMPLE
 

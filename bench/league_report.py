@@ -29,7 +29,8 @@ tested on. Written by `bench/league.py --report`; the last section by hand.
 - Arms differ in nothing else: the same seeds, first weights, steps and batches of the segmenter. `+synthetic` gives a
   share of every batch to synthetic slices; `+copypaste` pastes lesions of one training patient into another's slices.
 - Intervals are of 95 %, paired by patient, over patients and draws of training patients
-  (`labelgan.study.verdict.statistics`); **helps** and **harms** are the study's verdicts, which want a corrected test to agree.
+  (`labelgan.study.verdict.statistics`); **helps** and **harms** are the study's verdicts, which want a corrected test
+  to agree.
 - The multiplier is how many patients `classical` would need for the same DSC, over how many there were.
 - Label agreement is 1 where masks fit their images as training slices' do, 0 where they are other slices'. Kernel
   distance and coverage are of images with masks, by an encoder fitted on the training slices, against these. Copies

@@ -14,52 +14,28 @@ import pytest
 
 import labelgan
 
-# cli -> demo -> api_study -> api -> api_audit -> study -> {gan, audit, seg} -> {data, metrics, checkpoint}
-# -> {config, rng, errors, ...}.
-# A unit is a module or folder directly under the package. It may import from lower floors; on a shared floor from its
-# neighbours too; never upwards, and gan, audit and seg never from each other.
+PACKAGE = Path(labelgan.__file__).parent
+
+# A box is a package directly under labelgan. It may import from lower floors only: boxes on one floor never import each
+# other (gan, audit and seg above all).
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {
-            "errors",
-            "files",
-            "config",
-            "config_engine",
-            "config_gan",
-            "config_seg",
-            "config_study",
-            "config_audit",
-            "config_catalogue",
-            "config_catalogue_sources",
-            "rng",
-            "device",
-            "parallel",
-            "parallel_launch",
-            "parallel_norm",
-            "provenance",
-            "interrupts",
-            "progress",
-        }
-    ),
-    frozenset({"data", "metrics", "metrics_pair", "scoring", "scoring_match", "scoring_report", "checkpoint"}),
-    frozenset({"gan", "audit", "seg", "report"}),
+    frozenset({"core"}),
+    frozenset({"config", "training"}),
+    frozenset({"data"}),
+    frozenset({"gan", "seg", "audit", "scoring"}),
+    frozenset({"report", "studio", "integrations"}),
     frozenset({"study"}),
-    frozenset({"api_audit", "api_export", "mixing", "subjects"}),
-    frozenset({"api", "api_segment", "monai_transform"}),
-    frozenset({"api_study"}),
-    frozenset({"studio", "demo", "doctor", "tables", "tables_audit", "cli_common", "cli_errors"}),
-    frozenset({"cli_audit", "cli_config", "cli_export", "cli_score", "cli_segment", "cli_studio", "cli_study"}),
+    frozenset({"api"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-SHARED_FLOORS = (0, 1)
-FLOOR_OF = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
+FLOOR_OF = {box: floor for floor, boxes in enumerate(FLOORS) for box in boxes}
 
-# Of the package itself, a module may take nothing but this: the rest are the verbs of `api`.
-ROOT_NAMES = {"__version__"}
+# What must not be imported, not even inside a function: by package or module, relative to labelgan.
+FORBIDDEN_PACKAGES = {"report": {"torch"}, "scoring.metrics": {"torch"}, "scoring.pair": {"torch"}}
 
-# What must not be imported, not even inside a function.
-FORBIDDEN_PACKAGES = {"report": {"torch"}, "metrics": {"torch"}, "metrics_pair": {"torch"}}
+MAX_ENTRIES = 16  # files and folders of a package folder
+MAX_LINES = 500  # of a module
 
 
 def imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
@@ -83,59 +59,132 @@ def imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[tup
             yield node.lineno, f"labelgan.{node.attr}"
 
 
-def violations(package: Path) -> list[str]:
-    """Gives one line for every import under ``package`` (the folder of labelgan) that points the wrong way."""
-    found = []
+def modules(package: Path) -> dict[str, Path]:
+    """Gives dotted name and path of every module under ``package`` (the folder of labelgan)."""
+    found = {}
     for path in sorted(package.rglob("*.py")):
-        inside = path.relative_to(package)
-        parts = [part for part in inside.with_suffix("").parts if part != "__init__"]
-        if not parts:
-            continue  # the package's own front, which offers what lies below it
-        unit = parts[0]
-        if unit not in FLOOR_OF:
-            found.append(f"{inside}: '{unit}' has no floor yet; give it one in FLOORS")
+        parts = [part for part in path.relative_to(package).with_suffix("").parts if part != "__init__"]
+        found[".".join(["labelgan", *parts])] = path
+    return found
+
+
+def violations(package: Path) -> list[str]:
+    """Gives one line for every import under ``package`` that points the wrong way."""
+    found = []
+    for module, path in modules(package).items():
+        if module == "labelgan":
+            continue  # the front door, which offers what lies below it
+        inside, box = path.relative_to(package), module.split(".")[1]
+        if box not in FLOOR_OF:
+            found.append(f"{inside}: '{box}' has no floor yet; give it one in FLOORS")
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        module = ".".join(["labelgan", *parts])
         for line, name in sorted(set(imported_names(tree, module, path.stem == "__init__"))):
-            reason = _why_not(unit, name.split("."))
+            reason = _why_not(module.removeprefix("labelgan."), name.split("."))
             if reason:
                 found.append(f"{inside}:{line}: {reason}")
     return found
 
 
-def _why_not(unit: str, name: list[str]) -> str | None:
+def _why_not(module: str, name: list[str]) -> str | None:
+    box = module.split(".")[0]
     if name[0] != "labelgan":
-        return f"{unit} must not import {name[0]}" if name[0] in FORBIDDEN_PACKAGES.get(unit, ()) else None
-    if len(name) == 1 or name[1] in ROOT_NAMES or name[1] == unit:
+        banned = next((names for of, names in FORBIDDEN_PACKAGES.items() if f"{module}.".startswith(f"{of}.")), ())
+        return (
+            f"{module if module in FORBIDDEN_PACKAGES else box} must not import {name[0]}"
+            if name[0] in banned
+            else None
+        )
+    if len(name) == 1 or name[1] == box:
         return None
     target = name[1]
     if target not in FLOOR_OF:
-        return f"{unit} must not import '{target}' from the front of the package"
-    mine, theirs = FLOOR_OF[unit], FLOOR_OF[target]
-    if theirs < mine or (theirs == mine and mine in SHARED_FLOORS):
-        return None
-    return f"{unit} must not import {target}"
+        return f"{box} must not import '{target}' from the front of the package"
+    return None if FLOOR_OF[target] < FLOOR_OF[box] else f"{box} must not import {target}"
+
+
+def circles(package: Path) -> list[list[str]]:
+    """Gives the groups of modules that import each other in a circle, at any depth of their code."""
+    paths = modules(package)
+    reach: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        reach[module] = set()
+        for _, name in imported_names(ast.parse(path.read_text(encoding="utf-8")), module, path.stem == "__init__"):
+            target = name if name in paths else name.rpartition(".")[0]
+            if target in paths and target != module:
+                reach[module].add(target)
+    reach.pop("labelgan", None)
+    changed = True
+    while changed:  # transitive closure; a few hundred modules
+        changed = False
+        for module, targets in reach.items():
+            more = set().union(*(reach.get(target, set()) for target in targets)) - targets
+            if more:
+                reach[module] = targets | more
+                changed = True
+    groups = {tuple(sorted(m for m in reach if m in reach[module] and module in reach[m])) for module in reach}
+    return sorted(list(group) for group in groups if group)
+
+
+def overfull(package: Path) -> list[str]:
+    """Gives folders with more than `MAX_ENTRIES` entries and modules of more than `MAX_LINES` lines."""
+    found = []
+    for folder in sorted({path.parent for path in package.rglob("*.py")}):
+        entries = [entry.name for entry in folder.iterdir() if entry.name not in ("__pycache__", "__init__.py")]
+        if folder == package:
+            entries = [name for name in entries if name not in ("__main__.py", "py.typed")]
+        if len(entries) > MAX_ENTRIES:
+            found.append(f"{folder.relative_to(package.parent)}: {len(entries)} entries")
+    for path in modules(package).values():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > MAX_LINES:
+            found.append(f"{path.relative_to(package.parent)}: {lines} lines")
+    return found
 
 
 def test_imports_point_down():
-    assert violations(Path(labelgan.__file__).parent) == []
+    assert violations(PACKAGE) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circles(PACKAGE) == []
+
+
+def test_no_folder_and_no_module_is_overfull():
+    assert overfull(PACKAGE) == []
+
+
+def test_there_are_fourteen_boxes():
+    boxes = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert boxes == set(FLOOR_OF) - {"__main__"}
+    assert len(boxes) == 14
+
+
+def test_the_picture_in_the_docs_has_every_box_and_no_wildcard():
+    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = text.partition("## Floors")[2].partition("\n## ")[0]
+    assert drawn, "docs/architecture.md has no section 'Floors'"
+    assert "*" not in drawn.replace("**", "")
+    for folder in sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE}):
+        assert f"{folder.name}/" in drawn, f"{folder.relative_to(PACKAGE)} is not drawn"
 
 
 SOUND = {
-    "__init__.py": "from labelgan.api.base import train\n",
-    "errors.py": "",
-    "config.py": "from labelgan.core.errors import ConfigError\n",
+    "__init__.py": "from labelgan.api import train\n",
+    "core/__init__.py": "",
+    "core/errors.py": "",
+    "config/base.py": "from labelgan.core.errors import ConfigError\n",
     "data/__init__.py": "",
-    "data/case.py": "from . import store\nfrom .. import errors\nfrom ..config import Config\nimport torch\n",
-    "data/store.py": "import labelgan\nfrom labelgan import __version__\nlabelgan.__version__\n",
-    "checkpoint.py": "from labelgan.data import store\n",
+    "data/case.py": "from . import store\nfrom ..core import errors\nfrom ..config import Config\nimport torch\n",
+    "data/store.py": "import labelgan.core.version\nfrom labelgan.core.version import __version__\n",
+    "training/checkpoint.py": "from labelgan.core import files\n",
     "gan/train.py": "import labelgan.data.store\nfrom labelgan.gan.sample import x\nimport torch\n",
-    "gan/sample.py": "from . import train\n",
+    "gan/sample.py": "from labelgan.training import checkpoint\n",
+    "scoring/metrics.py": "import numpy\n",
     "report/html.py": "from labelgan.data import pictures\n",
     "study/run.py": "from labelgan.gan import train\nfrom labelgan.seg import x\nfrom labelgan.report import html\n",
-    "api.py": "from labelgan.study import run\nfrom labelgan.config.base import Config\n",
-    "cli.py": "from labelgan import api, __version__\n",
+    "api/base.py": "from labelgan.study import run\nfrom labelgan.config import Config\n",
+    "cli/app.py": "from labelgan import api\nfrom labelgan.core.version import __version__\n",
 }
 
 
@@ -148,7 +197,10 @@ def plant(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_a_sound_house_passes(tmp_path):
-    assert violations(plant(tmp_path, SOUND)) == []
+    package = plant(tmp_path, SOUND)
+    assert violations(package) == []
+    assert circles(package) == []
+    assert overfull(package) == []
 
 
 @pytest.mark.parametrize(
@@ -163,23 +215,16 @@ def test_a_sound_house_passes(tmp_path):
         ("data/bad.py", "from labelgan.gan import train", "data/bad.py:1: data must not import gan"),
         ("data/bad.py", "from labelgan import api", "data/bad.py:1: data must not import api"),
         ("data/bad.py", "from labelgan import train", "data/bad.py:1: data must not import 'train' from the front"),
-        (
-            "data/bad.py",
-            "import labelgan\nlabelgan.train()",
-            "data/bad.py:2: data must not import 'train' from the front",
-        ),
-        ("config.py", "import labelgan.data.case", "config.py:1: config must not import data"),
-        ("metrics.py", "import torch", "metrics.py:1: metrics must not import torch"),
-        (
-            "gan/bad.py",
-            "if TYPE_CHECKING:\n    from labelgan.cli.app import app",
-            "gan/bad.py:2: gan must not import cli",
-        ),
+        ("data/bad.py", "import labelgan\nlabelgan.train()", "bad.py:2: data must not import 'train' from the front"),
+        ("config/bad.py", "import labelgan.data.case", "config/bad.py:1: config must not import data"),
+        ("config/bad.py", "from labelgan.training import x", "config/bad.py:1: config must not import training"),
+        ("scoring/metrics.py", "import torch", "scoring/metrics.py:1: scoring.metrics must not import torch"),
+        ("gan/bad.py", "if TYPE_CHECKING:\n    from labelgan.cli import app", "gan/bad.py:2: gan must not import cli"),
         ("gan/bad.py", "import importlib\nimportlib.import_module('labelgan.study.run')", "gan must not import study"),
-        ("study/bad.py", "from labelgan.api.base import train", "study/bad.py:1: study must not import api"),
-        ("api.py", "from labelgan import cli", "api.py:1: api must not import cli"),
+        ("study/bad.py", "from labelgan.api import train", "study/bad.py:1: study must not import api"),
+        ("api/bad.py", "from labelgan import cli", "api/bad.py:1: api must not import cli"),
         ("report/bad.py", "def f():\n    import torch.nn", "report/bad.py:2: report must not import torch"),
-        ("report/bad.py", "from labelgan.gan import train", "report/bad.py:1: report must not import gan"),
+        ("report/bad.py", "from labelgan.studio import app", "report/bad.py:1: report must not import studio"),
         ("stray.py", "", "stray.py: 'stray' has no floor yet"),
     ],
 )
@@ -188,36 +233,38 @@ def test_a_planted_violation_is_found(tmp_path, name, source, said):
     assert said in found
 
 
-# One test file for each module
-
-# These have their tests elsewhere: test_cli.py runs the command line as a process too.
-WITHOUT_A_TEST_FILE = {"__main__.py"}
-
-
-def without_mirror(package: Path, tests: Path) -> list[str]:
-    """Gives the modules, by their path inside the package, for which tests has no file at the same place."""
-    modules = [path.relative_to(package) for path in sorted(package.rglob("*.py")) if path.name != "__init__.py"]
-    return [
-        path.as_posix()
-        for path in modules
-        if path.as_posix() not in WITHOUT_A_TEST_FILE and not (tests / path.parent / f"test_{path.name}").is_file()
+def test_a_planted_circle_is_found(tmp_path):
+    bad = {"gan/sample.py": "def f():\n    from labelgan.gan import watch\n", "gan/watch.py": "from . import train\n"}
+    assert circles(plant(tmp_path, SOUND | bad)) == [
+        ["labelgan.gan.sample", "labelgan.gan.train", "labelgan.gan.watch"]
     ]
 
 
-def test_every_module_has_its_test_file():
-    assert without_mirror(Path(labelgan.__file__).parent, Path(__file__).parent) == []
+def test_a_planted_crowd_is_found(tmp_path):
+    package = plant(tmp_path / "labelgan", SOUND | {f"seg/m{i}.py": "" for i in range(17)} | {"seg/m0.py": "\n" * 501})
+    assert overfull(package) == ["labelgan/seg: 17 entries", "labelgan/seg/m0.py: 501 lines"]
 
 
-def test_an_exception_is_a_module():
-    assert all((Path(labelgan.__file__).parent / name).is_file() for name in WITHOUT_A_TEST_FILE)
+# Tests mirror packages
 
 
-def test_a_module_without_its_test_file_is_found(tmp_path):
-    plant(tmp_path / "package", SOUND | {"__main__.py": ""})
+def without_tests(package: Path, tests: Path) -> list[str]:
+    """Gives the package folders for whose modules tests has no file in the folder of the same name."""
+    folders = sorted({path.parent.relative_to(package) for path in package.rglob("*.py") if path.name != "__init__.py"})
+    folders = [folder for folder in folders if folder != Path()]
+    return [folder.as_posix() for folder in folders if not list((tests / folder).glob("test_*.py"))]
+
+
+def test_every_package_has_its_tests():
+    assert without_tests(PACKAGE, Path(__file__).parent) == []
+
+
+def test_a_package_without_tests_is_found(tmp_path):
+    plant(tmp_path / "package", SOUND)
     plant(tmp_path / "tests", {f"{Path(name).parent}/test_{Path(name).name}": "" for name in SOUND})
-    assert without_mirror(tmp_path / "package", tmp_path / "tests") == []
-    (tmp_path / "tests" / "gan" / "test_sample.py").rename(tmp_path / "tests" / "test_sample.py")
-    assert without_mirror(tmp_path / "package", tmp_path / "tests") == ["gan/sample.py"]
+    assert without_tests(tmp_path / "package", tmp_path / "tests") == []
+    (tmp_path / "tests" / "scoring" / "test_metrics.py").rename(tmp_path / "tests" / "test_metrics.py")
+    assert without_tests(tmp_path / "package", tmp_path / "tests") == ["scoring"]
 
 
 # Starting
@@ -271,7 +318,7 @@ def test_help_and_usage_errors_import_nothing_heavy(arguments):
 
 def test_every_report_module_works_without_torch():
     """`report` must not reach torch through another module either."""
-    package = Path(labelgan.__file__).parent
+    package = PACKAGE
     paths = [path.relative_to(package.parent).with_suffix("").parts for path in (package / "report").glob("*.py")]
     names = [".".join(part for part in parts if part != "__init__") for parts in paths]
     program = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('torch' in sys.modules)"

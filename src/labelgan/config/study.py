@@ -100,7 +100,7 @@ class StudyConfig(Config):
 
 
 class EngineConfig(Config):
-    """Everything that an engine of `labelgan.study.engine.engines` can be told; each reads the settings that concern it."""
+    """Settings of the engines of `labelgan.study.engine.engines`; each reads those that concern it."""
 
     workers: int | None = Field(
         default=None, ge=1, le=4096, description="jobs at a time; None: one per GPU, or one per core, or the cluster's"

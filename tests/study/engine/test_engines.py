@@ -35,7 +35,8 @@ def test_an_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_importing_the_engines_imports_nothing_heavy():
-    program = "import sys, labelgan.study.engine.scheduler, labelgan.study.engine.local, labelgan.study.engine.worker as w; print(w)"
+    modules = "scheduler, labelgan.study.engine.local, labelgan.study.engine.worker"
+    program = f"import sys, labelgan.study.engine.{modules} as w; print(w)"
     program += "; print(sorted({'ray', 'submitit', 'torch', 'numpy', 'pandas'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert shown.stdout.splitlines()[-1] == "[]"

@@ -2,7 +2,8 @@
 
 Parameters are drawn first, then applied. Shapes are lesions of training patients, bent, turned and resized; they are
 laid about where they came from, at either side, inside the brain. The lesion's contrast to its surroundings is kept
-from its donor and scaled, so that it fits the anatomy it comes into. Shape suffixes as in `labelgan.gan.networks.families`.
+from its donor and scaled, so that it fits the anatomy it comes into. Shape suffixes as in
+`labelgan.gan.networks.families`.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ class LocalEngine(EngineBase):
         return worker.bury(wait_s)
 
     def close(self, *, now: bool = False) -> None:
-        """As `labelgan.study.engine.engines.Engine.close`; running jobs have ``grace_s`` seconds, a second Ctrl-C none."""
+        """As `Engine.close`; running jobs have ``grace_s`` seconds, a second Ctrl-C none."""
         for worker in self._workers:
             worker.dismiss()
         saving = any(worker.key is not None for worker in self._workers)

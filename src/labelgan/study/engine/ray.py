@@ -143,7 +143,7 @@ class RayEngine(EngineBase):
         return self._has
 
     def room(self, gpus: int) -> int:
-        """As `labelgan.study.engine.engines.Engine.room`; twice what can run, so that no node waits for this process."""
+        """As `Engine.room`; twice what can run, so that no node waits for this process."""
         has = self._resources()
         if gpus > has.get("GPU", 0):
             return 0

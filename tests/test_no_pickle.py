@@ -26,7 +26,7 @@ BANNED = {("pandas", "read_pickle"), ("torch.hub", "load"), ("torch.package", "P
 
 # A team's first process hands its followers, which it has just started itself, their task through their standard
 # input: no file and no network is between them. Nobody else may.
-PIPES = {"parallel_launch.py": {"pickle"}}
+PIPES = {"training/launch.py": {"pickle"}}
 
 
 def unpickling(source: str, where: str) -> list[str]:
@@ -119,5 +119,5 @@ def test_what_is_guarded_passes() -> None:
 
 
 def test_the_pipe_is_an_exception_of_one_module() -> None:
-    assert unpickling("import pickle", "parallel_launch.py") == []
-    assert len(unpickling("import pickle\nimport dill", "parallel_launch.py")) == 1
+    assert unpickling("import pickle", "training/launch.py") == []
+    assert len(unpickling("import pickle\nimport dill", "training/launch.py")) == 1

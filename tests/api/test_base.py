@@ -91,7 +91,7 @@ def test_a_cohort_is_prepared_on_the_way_and_its_store_is_kept(phantom_cohort, t
         prepared.append(out)
         return plain(data, out, **SMALL, **more)
 
-    monkeypatch.setattr(api, "prepare", prepare)
+    monkeypatch.setattr("labelgan.api.base.prepare", prepare)
     out = tmp_path / "run"
     assert api.train(phantom_cohort, out, steps=2, settings=SETTINGS).steps == 2
     assert api.train(phantom_cohort, out, steps=3, resume=True).steps == 3

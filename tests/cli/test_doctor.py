@@ -37,7 +37,7 @@ def test_extras_say_how_to_install_them(monkeypatch):
 
 
 def test_every_extra_that_commands_use_is_told():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     for_developers = {"dev", "docs", "notebooks"}
     assert set(doctor._EXTRAS) == set(extras) - for_developers

@@ -210,7 +210,7 @@ def test_bad_scans_from_check_to_score_are_told_in_single_lines(capsys, tiny_seg
 
 def test_the_containers_entry_point_does_what_the_challenge_asks(capsys, tiny_segmenter, phantom_cohort, tmp_path):
     """The container cannot be built here; its command can be run, with this machine's folders in place of its own."""
-    dockerfile = Path(__file__).parents[1] / "Dockerfile"
+    dockerfile = Path(__file__).parents[2] / "Dockerfile"
     (line,) = [line for line in dockerfile.read_text().splitlines() if line.startswith("ENTRYPOINT ")]
     program, *arguments = json.loads(line.removeprefix("ENTRYPOINT "))
     assert (program, arguments[0]) == ("labelgan", "segment")

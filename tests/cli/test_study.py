@@ -91,7 +91,7 @@ def test_wrong_use_is_one_line(capsys, study_cohort, tmp_path, arguments, words)
 
 
 def test_a_dry_run_answers_and_leaves_no_jobs(capsys, study_cohort, tmp_path, monkeypatch):
-    from labelgan.study.cost.estimate import estimate as cost
+    from labelgan.study.cost import estimate as cost
     from labelgan.study.cost.probe import Probe
     from labelgan.study.cost.work import Rate
 
@@ -108,7 +108,7 @@ def test_a_dry_run_answers_and_leaves_no_jobs(capsys, study_cohort, tmp_path, mo
 
 
 def test_a_dry_run_of_a_finished_study_changes_nothing(capsys, study_cohort, tiny_study, monkeypatch):
-    from labelgan.study.cost.estimate import estimate as cost
+    from labelgan.study.cost import estimate as cost
 
     monkeypatch.setattr(cost, "measure", None)  # nothing is left to time
     folder = tiny_study.folder

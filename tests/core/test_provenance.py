@@ -24,7 +24,7 @@ def test_packages_that_are_not_installed_are_left_out(monkeypatch):
 
 
 def checkout(tmp_path, monkeypatch):
-    place = tmp_path / "src" / "labelgan" / "provenance.py"
+    place = tmp_path / "src" / "labelgan" / "core" / "provenance.py"
     place.parent.mkdir(parents=True)
     place.write_text("")
     monkeypatch.setattr(module, "__file__", str(place))

@@ -15,7 +15,7 @@ from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS, Scores, score_masks
 from labelgan.scoring.pair import axial_axis, surface
 
-VECTORS = Path(__file__).parents[2] / "shared" / "vectors"
+VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
 EXPECTED = json.loads((VECTORS / "expected.json").read_text()) if VECTORS.is_dir() else {}
 SPACING = (0.9, 1.1, 3.0)
 

@@ -78,15 +78,15 @@ def test_a_process_that_dies_ends_the_training_and_leaves_this_one_as_it_was():
 def test_when_the_first_process_is_killed_the_other_ends():
     program = (
         "import os\n"
-        "from labelgan import parallel_launch\n"
+        "from labelgan.training import launch\n"
         "from toy_team import count\n"
-        "start = parallel_launch._Follower.start\n"
+        "start = launch._Follower.start\n"
         "def told(task):\n"
         "    follower = start(task)\n"
         "    print(follower.process.pid, flush=True)\n"
         "    return follower\n"
-        "parallel_launch._Follower.start = told\n"
-        "with parallel_launch.gathered(2, 'cpu', 4, count) as team:\n"
+        "launch._Follower.start = told\n"
+        "with launch.gathered(2, 'cpu', 4, count) as team:\n"
         "    team.any(False)\n"
         "    os.kill(os.getpid(), 9)\n"
     )

@@ -126,7 +126,7 @@ def test_twice_gives_the_same_and_batches_do_not_show(sets, monkeypatch):
     first = measured(sets[1], sets)
     assert measured(sets[1], sets) == first
     for place in ("distances._BLOCK", "pyramid._IMAGES", "features.BLOCK"):
-        monkeypatch.setattr(f"labelgan.audit.{place}", 5)
+        monkeypatch.setattr(f"labelgan.audit.fidelity.{place}", 5)
     for name, value in measured(sets[1], sets).items():
         assert value == pytest.approx(first[name], rel=1e-3, abs=1e-4), name
 

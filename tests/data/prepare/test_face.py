@@ -15,7 +15,7 @@ from labelgan.data.phantom.cohort import PhantomPatient, phantom_patient
 from labelgan.data.prepare.face import LARGEST, shows_face
 from labelgan.data.volume import Volume
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
+REAL = Path(__file__).parents[4] / "shared" / "data"
 SHAPE = (64, 64, 24)
 
 

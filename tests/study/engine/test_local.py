@@ -18,7 +18,7 @@ from labelgan.study.engine.local import LocalEngine, cores, how_it_ended, visibl
 from labelgan.study.engine.scheduler import Event, run_jobs
 from toy_jobs import number, toy
 
-TESTS = str(Path(__file__).resolve().parents[1])
+TESTS = str(Path(__file__).resolve().parents[2])
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from labelgan.study.engine.ray import RayEngine, guard, knock, run_on_node
 from labelgan.study.engine.scheduler import run_jobs
 from toy_jobs import number, toy
 
-TESTS = str(Path(__file__).resolve().parents[1])
+TESTS = str(Path(__file__).resolve().parents[2])
 TOKEN = "1234567890abcdef" * 4
 
 

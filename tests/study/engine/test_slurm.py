@@ -19,7 +19,7 @@ from labelgan.study.engine.scheduler import run_jobs
 from labelgan.study.engine.slurm import JobTask, SlurmEngine
 from toy_jobs import number, toy
 
-TESTS = str(Path(__file__).resolve().parents[1])
+TESTS = str(Path(__file__).resolve().parents[2])
 LOCAL = EngineConfig(cluster="local", workers=4, poll_s=0.05, grace_s=20)
 
 

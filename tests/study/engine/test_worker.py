@@ -17,7 +17,7 @@ from labelgan.study.engine.ledger import Job, Ledger, job_lock
 from labelgan.study.engine.worker import find_runner, main, run_folder
 from toy_jobs import number, toy
 
-TESTS = str(Path(__file__).resolve().parents[1])
+TESTS = str(Path(__file__).resolve().parents[2])
 
 
 @pytest.fixture

@@ -281,7 +281,7 @@ def test_importing_is_light() -> None:
 
 
 def load_bench() -> Any:
-    path = Path(__file__).parents[2] / "bench" / "verdict_power.py"
+    path = Path(__file__).parents[3] / "bench" / "verdict_power.py"
     spec = importlib.util.spec_from_file_location("verdict_power", path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,5 +1,5 @@
 """What a generator is given, real and drawn: latents, composed slices, batches and their augmentation."""
 
-from labelgan.gan.inputs.inputs import INPUTS, Inputs, make_inputs
+from labelgan.gan.inputs.inputs import INPUTS, Compositions, Inputs, Latents, make_inputs
 
-__all__ = ["INPUTS", "Inputs", "make_inputs"]
+__all__ = ["INPUTS", "Compositions", "Inputs", "Latents", "make_inputs"]

@@ -58,6 +58,7 @@ def run(request, tiny_run, tmp_path_factory) -> Run:
             patch.setattr(demo, name, value)
         patch.setattr(api, "phantom", functools.partial(api.phantom, shape=(48, 48, 12)))
         patch.setattr("labelgan.api.base.phantom_generator", lambda: tiny_run)
+        patch.setattr(api, "phantom_generator", lambda: tiny_run)
         last = demo.run_demo(out, from_scratch=request.param, steps=STEPS, say=said.append)
     return Run(out, said, last, request.param)
 

@@ -12,7 +12,7 @@ help:
 	@echo "make test    install everything and run lint, types and tests"
 	@echo "make drill   kill, starve and confuse everything for real, write docs/results/reliability.md (half an hour)"
 	@echo "make docs    build the documentation as pages in build/docs"
-	@echo "make bench   measure speed and memory, write docs/results/speed.md and bench/baseline.json"
+	@echo "make bench   measure speed and memory, write docs/results/speed.md and bench/speed/baseline.json"
 	@echo "make bench-check  measure briefly and compare with the committed table"
 	@echo "make assets  make the shipped phantom generator again (hours on two cores)"
 	@echo "make lock, licences, sbom  write requirements.lock, docs/results/licences.md, dist/labelgan.cdx.json"
@@ -50,7 +50,7 @@ unit: $(VENV)/.dev
 
 # What make test leaves out: faults made for real, many times over.
 drill: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python bench/drill_table.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.drill_table
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -66,27 +66,27 @@ docs: .venv-docs/.installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 assets: $(VENV)/.run
-	$(BIN)/python bench/make_phantom_generator.py
+	$(BIN)/python -m tools.make_phantom_generator
 
 # Each bench in a process of its own; one of them makes an environment with Keras, .venv-keras-jax, on its first run.
 bench: $(VENV)/.run
-	$(BIN)/python bench/benches.py
+	$(BIN)/python -m bench.speed.benches
 
 bench-check: $(VENV)/.run
-	$(BIN)/python bench/regression.py
+	$(BIN)/python -m bench.speed.regression
 
 # The versions that the tests run on, with hashes: after every change of constraints.txt.
 lock: $(VENV)/.dev
-	$(BIN)/python bench/supply.py lock
+	$(BIN)/python -m tools.supply lock
 
 licences: $(VENV)/.dev
-	$(BIN)/python bench/supply.py licences
+	$(BIN)/python -m tools.supply licences
 
 sbom: $(VENV)/.dev
-	$(BIN)/python bench/supply.py sbom dist/labelgan.cdx.json
+	$(BIN)/python -m tools.supply sbom dist/labelgan.cdx.json
 
 oldest: $(VENV)/.run
-	$(BIN)/python bench/oldest.py
+	$(BIN)/python -m tools.oldest
 
 gpu: $(VENV)/.run
 	@for script in bench/gpu/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

@@ -17,7 +17,7 @@ Told = Callable[..., None]
 
 @pytest.fixture
 def told(request: pytest.FixtureRequest) -> Told:
-    """Writes down what a drill came to, for bench/drill_table.py; nothing outside ``make drill``."""
+    """Writes down what a drill came to, for tools/drill_table.py; nothing outside ``make drill``."""
     out = os.environ.get("LABELGAN_DRILLS")
 
     def tell(drill: str, what: str, count: int, losses: int, note: str = "") -> None:

@@ -26,7 +26,7 @@ def test_real_masks_score_as_through_the_filters(name: str, count: int, monkeypa
     """Predictions are the reference moved by a voxel and thinned out, and another patient's mask where grids agree."""
     monkeypatch.syspath_prepend(str(BENCH))
     sys.modules.pop("metrics", None)
-    from metrics import score_with_filters  # type: ignore[import-not-found]
+    from bench.speed.metrics import score_with_filters  # type: ignore[import-not-found]
 
     masks = [case.load_mask() for case in read_cohort(DATA / name).cases[:count]]
     for number, volume in enumerate(masks):

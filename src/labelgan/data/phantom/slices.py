@@ -1,6 +1,6 @@
 """Slices of healthy phantoms that come with the package: anatomies that belong to nobody, without lesions.
 
-Made by bench/make_phantom_slices.py. They are kept in eight bits a pixel on a grid finer than most, and brought to a
+Made by tools/make_phantom_slices.py. They are kept in eight bits a pixel on a grid finer than most, and brought to a
 store's grid at the size that its patients' heads have.
 """
 

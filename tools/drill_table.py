@@ -71,7 +71,10 @@ def run_drills(lines: Path) -> dict[str, bool]:
     report = lines.with_suffix(".xml")
     call = [sys.executable, "-m", "pytest", "-q", "-m", "drill or not drill", f"--junitxml={report}"]
     subprocess.run(
-        [*call, "tests/drills", *INTERRUPTS], cwd=ROOT, env=dict(os.environ, LABELGAN_DRILLS=str(lines)), check=False
+        [*call, "tests/drills", "tests/fuzz", "tests/privacy", *INTERRUPTS],
+        cwd=ROOT,
+        env=dict(os.environ, LABELGAN_DRILLS=str(lines)),
+        check=False,
     )
     return read_outcomes(report)
 

@@ -1,7 +1,8 @@
 """How many scans are taken for ones with a face: as they are, with the face cut off, and with the skull off.
 
 python -m bench.experiments.faces NAME=COHORT ...           # prints
-python -m bench.experiments.faces NAME=COHORT ... --write   # and writes the section "faces" of docs/results/reliability.md
+python -m bench.experiments.faces NAME=COHORT ... --write   # and writes the section "faces" of
+docs/results/reliability.md
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def main() -> None:
     table = "\n".join(f"| {name} | {seen} | {faces} | {left} of {cut} |" for name, seen, faces, cut, left in rows)
     text = f"""## Faces
 
-`python -m bench.experiments.faces NAME=COHORT ... --write`: volumes that `labelgan check` takes for ones with a face, as they are
-and after the front of the head was cut off below a plane through the brow.
+`python -m bench.experiments.faces NAME=COHORT ... --write`: volumes that `labelgan check` takes for ones with a face,
+as they are and after the front of the head was cut off below a plane through the brow.
 [What is looked at, and its limits](../guides/privacy.md#faces).
 
 | cohort | volumes | may show a face | after the cut |

@@ -1,6 +1,7 @@
 """Draws the first samples of a run, uncurated: the pictures in the documentation.
 
-Run: python -m bench.experiments.sample_picture RUN OUT.png [--num 8] [--seed 1] [--columns 2] [--site A,B] [--load low,high]
+Run: python -m bench.experiments.sample_picture RUN OUT.png [--num 8] [--seed 1] [--columns 2] [--site A,B] [--load
+low,high]
 
 Of every site and load that are named NUM samples are drawn, one below the other.
 """

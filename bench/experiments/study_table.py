@@ -1,4 +1,6 @@
-"""Prints a finished study as Markdown, as docs/results has it: `python -m bench.experiments.study_table STUDY [REFERENCE]`."""
+"""Prints a finished study as Markdown, as docs/results has it: `python -m bench.experiments.study_table STUDY
+[REFERENCE]`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Judges simulated studies of known truth: how often `make_verdict` is wrong, and how small a gain it sees.
 
-Run: ``python -m bench.experiments.verdict_power [--studies 1000] [--resamples 2000] [--part intervals|errors|power|all]``.
-One core, about an hour for all. Prints the tables of docs/results/verdict.md.
+Run: ``python -m bench.experiments.verdict_power [--studies 1000] [--resamples 2000] [--part
+intervals|errors|power|all]``. One core, about an hour for all. Prints the tables of docs/results/verdict.md.
 
 A simulated patient has a difficulty that all arms share (DSC with a standard deviation of 0.15 between patients); the
 paired difference of two arms has a patient part, a part of the training draw that all test patients of a fold share,

@@ -101,7 +101,7 @@ def train_ddpm(
         store: prepared slices.
         out: run folder.
         config: every setting.
-        seconds: by `league_clock.Clock`, once MONAI is loaded.
+        seconds: by `bench.league.clock.Clock`, once MONAI is loaded.
         exclude: case or patient ids that the model must never see.
         device: where to train.
         report: called after every step with (steps done, steps expected, figures as text).

@@ -112,7 +112,9 @@ class LeagueConfig(Config):
         default=(20, 40), description="more numbers, for the references alone: the curve that multipliers are read off"
     )
     draws: int = Field(default=3, ge=1, description="draws of training patients")
-    seconds: float = Field(default=180.0, gt=0, description="of every generator's training, by league_clock.Clock")
+    seconds: float = Field(
+        default=180.0, gt=0, description="of every generator's training, by bench.league.clock.Clock"
+    )
     samples: int = Field(default=600, ge=2, description="synthetic slices of every generator")
     share: float = Field(default=1 / 3, gt=0, lt=1, description="synthetic share of a segmenter's batch")
     members: int = Field(default=1, ge=1, description="networks averaged in every arm")

@@ -22,7 +22,7 @@ INTRODUCTION = """# The league of generators
 
 Every generator family, the same training patients, the same time, the same segmenter. Half of the patients, drawn
 once, are for development: training patients are drawn from them, and choices were made on them alone. All others are
-tested on. Written by `bench/league/__main__.py --report`; the last section by hand.
+tested on. Written by `python -m bench.league --report`; the last section by hand.
 
 - A generator trains for the same time on one thread (seconds of its processor; on a GPU by the wall), setting up
   included, and samples once. What was tuned for each is told below.
@@ -163,7 +163,8 @@ def commands(config: dict[str, Any], entries: Sequence[dict[str, Any]]) -> list[
     for name in config["rows"]:
         row = ROWS[name]
         if row.model == "ddpm":
-            command = f"python -m bench.league.ddpm STORE --out RUN --seconds {config['seconds']:g} --samples {config['samples']}"
+            command = f"python -m bench.league.ddpm STORE --out RUN --seconds {config['seconds']:g}"
+            command += f" --samples {config['samples']}"
         else:
             start = " --start-from phantom" if row.from_phantom else ""
             preset = f" --preset {row.preset}" if row.preset and not row.from_phantom else ""

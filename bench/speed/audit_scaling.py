@@ -1,7 +1,7 @@
 """How the cost of an audit grows with its samples: 1,000 and 3,000 of them, against as many training slices.
 
-Run: ``python -m bench.speed.audit_scaling [--short]``. Prints one table. ``audit_speed.py`` measures one audit part by part,
-of 10,000 samples too.
+Run: ``python -m bench.speed.audit_scaling [--short]``. Prints one table. ``audit_speed.py`` measures one audit part by
+part, of 10,000 samples too.
 """
 
 from __future__ import annotations

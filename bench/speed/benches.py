@@ -1,7 +1,7 @@
 """Runs every bench of speed, each in a process of its own: `make bench` writes docs/results/speed.md and the baseline.
 
-Run: ``python -m bench.speed.benches [--only NAME ...] [--short]``. With ``--short`` nothing is written. A bench that fails is
-told of at the end, with exit code 1; what it measured before stays in the document.
+Run: ``python -m bench.speed.benches [--only NAME ...] [--short]``. With ``--short`` nothing is written. A bench that
+fails is told of at the end, with exit code 1; what it measured before stays in the document.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def summary(table: dict[str, Any]) -> str:
         lines += ["", f"Not measured yet: `python -m bench.speed.benches --only {' '.join(missing)}`."]
     return f"""## Targets
 
-`make bench` measures everything here and writes this page and `bench/speed/baseline.json`; `make bench-check` measures again,
-briefly, compares with the last committed table, and fails where a ratio is more than 20 % worse twice in a row.
+`make bench` measures everything here and writes this page and `bench/speed/baseline.json`; `make bench-check` measures
+again, briefly, compares with the last committed table, and fails where a ratio is more than 20 % worse twice in a row.
 
 Made on {machine()}; load {min(loads):.1f} to {max(loads):.1f} runnable processes a core: other work ran on the machine
 all the time. So ours and its rival take turns, seconds are of the processor where nothing else is said, and values are

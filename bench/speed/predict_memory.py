@@ -3,8 +3,9 @@
 The scan is noise in a ball, which the networks find as dear as any scan; their weights are random. The prediction runs
 in a process of its own, and its peak resident memory is the kernel's count. The reference is 2 GB.
 
-Run: ``python -m bench.speed.predict_memory [--shape 256x256x192] [--size 200x200] [--members 3] [--threads 1]``. The networks
-work on a few slices at a time: ``--slices 16``, which empties all but 16, shows about the same peak much sooner.
+Run: ``python -m bench.speed.predict_memory [--shape 256x256x192] [--size 200x200] [--members 3] [--threads 1]``. The
+networks work on a few slices at a time: ``--slices 16``, which empties all but 16, shows about the same peak much
+sooner.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Measures every figure of speed anew, briefly, and compares it with the last committed table, ``bench/speed/baseline.json``.
+"""Measures every figure of speed anew, briefly, and compares it with the last committed table,
+``bench/speed/baseline.json``.
 
 A ratio that is more than 20 % worse is measured once more, and flagged when it is worse both times. Seconds, bytes and
 rates belong to the machine that measured them and are not compared.
 
-Run: ``python -m bench.speed.regression [--only NAME ...] [--tolerance 0.2]``. Prints one table; exit code 1 where something
-is flagged, 2 where there is no table to compare with.
+Run: ``python -m bench.speed.regression [--only NAME ...] [--tolerance 0.2]``. Prints one table; exit code 1 where
+something is flagged, 2 where there is no table to compare with.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Peak memory of every stage of the command line on the largest scans at hand, each in a process of its own.
 
-Run: ``python -m bench.speed.stage_memory``. Prints one table. The scans are those of ``../shared/data/open-ms-bids`` where
-they are, else phantoms of the same size. ``predict_memory.py`` looks at Li et al.'s full networks.
+Run: ``python -m bench.speed.stage_memory``. Prints one table. The scans are those of ``../shared/data/open-ms-bids``
+where they are, else phantoms of the same size. ``predict_memory.py`` looks at Li et al.'s full networks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measures how fast random batches come out of a slice store, beside a plain ``np.load`` of the same bytes.
 
-Run: ``python -m bench.speed.store_reading [--short]``. The store is one of noise, 200×200 with two channels, in a temporary
-folder. Prints one table; the target is 2,000 slices/s.
+Run: ``python -m bench.speed.store_reading [--short]``. The store is one of noise, 200×200 with two channels, in a
+temporary folder. Prints one table; the target is 2,000 slices/s.
 """
 
 from __future__ import annotations

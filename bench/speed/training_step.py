@@ -1,7 +1,7 @@
 """Times the steps of `labelgan train` and `labelgan segment train` against bare loops of the same networks.
 
-Run: ``python -m bench.speed.training_step [--short]``. Prints one table: overhead, share of the machine's rate of matrix
-products, share of a step that waits for its data.
+Run: ``python -m bench.speed.training_step [--short]``. Prints one table: overhead, share of the machine's rate of
+matrix products, share of a step that waits for its data.
 """
 
 from __future__ import annotations

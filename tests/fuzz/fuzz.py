@@ -1,10 +1,10 @@
 """Feeds mutated NIfTI, JSON, TOML and safetensors files to what reads them, and counts what came of it.
 
-Run: ``python tests/fuzz/fuzz.py --folder DIR [--files 20000] [--seed 0]``; the same command goes on where it was stopped,
-and writes the section ``fuzz`` of docs/results/reliability.md at the end. File i of a format depends on (seed, format,
-i) alone. Workers read the files one by one. A file must be read, or refused in one line, within 5 s of the processor
-and 1 GB of memory beyond what the worker had before; all else has failed. ``--again`` reads files that failed once
-more, after what they broke was mended; the section tells of both.
+Run: ``python -m tests.fuzz.fuzz --folder DIR [--files 20000] [--seed 0]``; the same command goes on where it was
+stopped, and writes the section ``fuzz`` of docs/results/reliability.md at the end. File i of a format depends on
+(seed, format, i) alone. Workers read the files one by one. A file must be read, or refused in one line, within 5 s of
+the processor and 1 GB of memory beyond what the worker had before; all else has failed. ``--again`` reads files that
+failed once more, after what they broke was mended; the section tells of both.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fuzz_files import mutated
-from fuzz_readers import FORMATS, ROOT, Target, targets
-
 from labelgan.core.errors import LabelganError
 from labelgan.core.rng import generator_for
+from tests.fuzz.fuzz_files import mutated
+from tests.fuzz.fuzz_readers import FORMATS, ROOT, Target, targets
 
 PAGE = ROOT / "docs" / "results" / "reliability.md"
 SECONDS, MEMORY_BYTES = 5.0, 2**30
@@ -127,7 +126,7 @@ def _forget_peak() -> None:
 
 def attend(command: list[str], log: Path, silent_seconds: float = SILENT_SECONDS) -> None:
     """Appends what a worker prints to the log; ends it, and says hang, where it falls silent."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process, log.open("ab") as stream:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process, log.open("ab") as stream:
         assert process.stdout is not None
         pipe, last = process.stdout.fileno(), b""
         while select.select([pipe], [], [], silent_seconds)[0]:
@@ -182,7 +181,7 @@ def fuzz(folder: Path, files: int, seed: int, again: bool = False) -> list[Entry
             wanted = folder / "left.json"
             wanted.write_text(json.dumps(left))
             lines = _lines(log)
-            attend([sys.executable, __file__, "--serve", form, str(folder), str(seed), str(wanted)], log)
+            attend([sys.executable, "-m", "tests.fuzz.fuzz", "--serve", form, str(folder), str(seed), str(wanted)], log)
             tried = {json.loads(line)["number"] for line in log.read_text().splitlines()[lines:] if line.endswith("}")}
             if not tried:
                 raise SystemExit(f"the worker of {form} examined nothing; see its words above")
@@ -199,7 +198,7 @@ def section(entries: list[Entry], seed: int) -> str:
     lines = [
         "## Fuzzing",
         "",
-        f"`python tests/fuzz/fuzz.py --files {len(entries)} --seed {seed} --folder DIR`: sound files with one to five "
+        f"`python -m tests.fuzz.fuzz --files {len(entries)} --seed {seed} --folder DIR`: sound files with one to five "
         "spoilt places, read by the calls of the package that read such files. Failed: anything but the result or one "
         f"line of LabelganError, over {SECONDS:g} s of the processor, or over {MEMORY_BYTES / 1e9:.1f} GB of memory.",
         "",

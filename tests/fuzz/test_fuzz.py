@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from fuzz_readers import Target
 
-import fuzz
-from fuzz import FORMATS, attend, examine, examined, results, section
 from labelgan.core.errors import DataError
+from tests.fuzz import fuzz
+from tests.fuzz.fuzz import FORMATS, attend, examine, examined, results, section
+from tests.fuzz.fuzz_readers import Target
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_only_what_is_left_is_examined_and_what_failed_when_asked(
     asked: list[list[int]] = []
 
     def pretend(command: list[str], log: Path) -> None:
-        form, numbers = command[3], json.loads(Path(command[6]).read_text())
+        form, numbers = command[4], json.loads(Path(command[7]).read_text())
         asked.append([*numbers])
         with log.open("a") as stream:
             for number in numbers[:2]:  # then the worker dies
@@ -164,3 +164,10 @@ def test_the_section_counts_and_names_what_failed() -> None:
     assert "- toml 2: crash. KeyError: 'a'" in text
     assert "- nifti 3: died. " in text
     assert "--files 4" in text
+
+
+@pytest.mark.drill
+def test_four_thousand_more_files_are_read_or_refused(tmp_path: Path) -> None:
+    entries = fuzz.fuzz(tmp_path, 4000, seed=1)
+    assert len(entries) == 4000 // len(FORMATS) * len(FORMATS)
+    assert [entry for entry in entries if entry["outcome"] not in ("accepted", "refused")] == []

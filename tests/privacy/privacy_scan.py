@@ -1,7 +1,8 @@
 """Scans the bytes of everything that LabelGAN writes and prints for names planted in headers, sidecars and folders.
 
-    python tests/privacy/privacy_scan.py                   # prints
-    python tests/privacy/privacy_scan.py --write           # and writes the section "privacy" of docs/results/reliability.md
+    python -m tests.privacy.privacy_scan                   # prints
+    python -m tests.privacy.privacy_scan --write           # and writes the section "privacy" of
+    docs/results/reliability.md
 
 Every stage runs by its command on a small cohort of phantoms that `privacy_plants` has named all over, once with
 names as they are and once with ``--pseudonymise``. Files are unfolded as far as they go: gzip, ZIP (``.npz``),
@@ -25,12 +26,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from privacy_plants import ABOVE, FOLDER_WORK, HEADER, PLANTS, ROOT, WORK, Plant, planted_bids, planted_wmh, spoil
-
 from labelgan.cli.app import run_command
 from labelgan.data.export.write import FORMATS
 from labelgan.gan.sample import EXPORTERS
 from labelgan.study.places import PLACES
+from tests.privacy.privacy_plants import (
+    ABOVE,
+    FOLDER_WORK,
+    HEADER,
+    PLANTS,
+    ROOT,
+    WORK,
+    Plant,
+    planted_bids,
+    planted_wmh,
+    spoil,
+)
 from tools.sections import write_section
 
 DOC = Path(__file__).parents[2] / "docs" / "results" / "reliability.md"
@@ -267,13 +278,13 @@ def control(cohort: Path) -> set[Plant]:
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs everything, prints, and says by its exit code whether a name got out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the section of the document")
     parser.add_argument("--work", type=Path, help="folder to work in and to leave")
-    options = parser.parse_args()
-    sys.path.append(str(Path(__file__).parents[1]))
+    options = parser.parse_args(arguments)
+    sys.path.append(str(Path(__file__).parents[1]))  # helpers of the tests
     with tempfile.TemporaryDirectory() as temporary:
         base = options.work or Path(temporary)
         key = base / "key"
@@ -302,11 +313,12 @@ def _section(scanners: dict[bool, list[Scanner]], found: set[Plant]) -> str:
     bad = sum(len(scanner.unwanted()) for part in scanners.values() for scanner in part)
     return f"""## Names in files
 
-`python tests/privacy/privacy_scan.py --write` plants {len(PLANTS)} kinds of names in two small cohorts, one of BIDS and one of
-the WMH layout, and over the folders that it works in. It runs every command on them, also on spoilt scans, and searches
-the bytes of all that is written or printed for each name in UTF-8, Latin-1 and UTF-16, unfolded from gzip, ZIP, PNG and
-base64: {files:,} files and texts, {size:,.0f} MB. **Names where they must not be: {bad}.** As a control, the same
-search finds {len(found)} of the {len(found | set(PLANTS) - {FOLDER_WORK})} kinds in the cohorts themselves.
+`python -m tests.privacy.privacy_scan --write` plants {len(PLANTS)} kinds of names in two small cohorts, one of BIDS
+and one of the WMH layout, and over the folders that it works in. It runs every command on them, also on spoilt scans,
+and searches the bytes of all that is written or printed for each name in UTF-8, Latin-1 and UTF-16, unfolded from
+gzip, ZIP, PNG and base64: {files:,} files and texts, {size:,.0f} MB. **Names where they must not be: {bad}.** As a
+control, the same search finds {len(found)} of the {len(found | set(PLANTS) - {FOLDER_WORK})} kinds in the cohorts
+themselves.
 
 A cell has the finds where the name must not be, and in brackets those where it may: without a key ids and the name of
 the cohort's own folder are told; what is printed tells paths to who typed them; and a study's `places.json`, private to

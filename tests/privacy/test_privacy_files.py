@@ -6,8 +6,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from privacy_plants import HEADER, INSIDE, planted_bids, planted_wmh
-from privacy_scan import Scanner, desk, run_stages
+
+from tests.privacy.privacy_plants import HEADER, INSIDE, planted_bids, planted_wmh
+from tests.privacy.privacy_scan import Scanner, desk, run_stages
 
 
 @pytest.fixture

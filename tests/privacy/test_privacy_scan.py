@@ -10,7 +10,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from privacy_plants import (
+
+from tests.privacy.privacy_plants import (
     DESCRIP,
     FOLDER_ABOVE,
     FOLDER_WORK,
@@ -21,7 +22,7 @@ from privacy_plants import (
     planted_wmh,
     spoil,
 )
-from privacy_scan import PRINTED, Scanner, control, names_in, table
+from tests.privacy.privacy_scan import PRINTED, Scanner, control, main, names_in, table
 
 NAME = DESCRIP.text
 
@@ -110,3 +111,8 @@ def test_only_what_is_new_is_scanned_names_of_files_too_and_told(tmp_path: Path)
 def test_a_command_that_ends_otherwise_than_expected_stops_the_scan(tmp_path: Path):
     with pytest.raises(RuntimeError, match="ended with 2"):
         Scanner(tmp_path).run("check", "check", tmp_path / "nothing")
+
+
+@pytest.mark.drill
+def test_no_planted_name_gets_out_of_any_command(tmp_path: Path) -> None:
+    assert main(["--work", str(tmp_path)]) == 0

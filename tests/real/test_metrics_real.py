@@ -12,7 +12,6 @@ from labelgan.data.volume import Volume
 from labelgan.scoring.metrics import METRICS, score_masks
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-BENCH = Path(__file__).parents[2] / "bench"
 
 pytestmark = [
     pytest.mark.real,
@@ -24,7 +23,6 @@ pytestmark = [
 @pytest.mark.parametrize(("name", "count"), [("ms3seg-wmh", 3), ("open-ms-bids", 1), ("Dataset501_LGG", 3)])
 def test_real_masks_score_as_through_the_filters(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Predictions are the reference moved by a voxel and thinned out, and another patient's mask where grids agree."""
-    monkeypatch.syspath_prepend(str(BENCH))
     sys.modules.pop("metrics", None)
     from bench.speed.metrics import score_with_filters  # type: ignore[import-not-found]
 

@@ -284,7 +284,7 @@ def test_a_missing_h5py_is_one_line(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(not KERAS_VENV, reason="LABELGAN_KERAS_VENV does not name an environment that has keras and h5py")
 def test_keras_and_we_give_the_same_probabilities():
-    script = Path(__file__).parents[2] / "bench" / "keras_parity.py"
+    script = Path(__file__).parents[2] / "bench" / "speed" / "keras_rival" / "parity.py"
     command = [sys.executable, script, "--venv", KERAS_VENV, "--width", "8"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -27,7 +27,11 @@ def test_the_last_count_of_a_drill_is_told_and_kinds_are_added_up(tmp_path: Path
 
 
 def test_interrupts_are_counted_by_outcome():
-    outcomes = {"tests.test_interrupts::a": True, "tests.test_interrupts::b": False, "tests.drills.test_kill::c": False}
+    outcomes = {
+        "tests.core.test_interrupts::a": True,
+        "tests.core.test_interrupts::b": False,
+        "tests.drills.test_kill::c": False,
+    }
     (line,) = interrupts(outcomes)
     assert (line["count"], line["losses"]) == (2, 1)
     assert interrupts({}) == []

@@ -3,7 +3,8 @@
 Runs in an environment of its own, which has keras and jax or tensorflow, and not LabelGAN. Reads from its input the
 step's number, a line each, makes that step on fixed tensors, and answers with its seconds of the processor.
 
-Run: ``KERAS_BACKEND=jax python -m bench.speed.keras_rival.steps '{"network": "refiner", ...}'``; see `keras_speed.task_of`.
+Run: ``KERAS_BACKEND=jax python -m bench.speed.keras_rival.steps '{"network": "refiner", ...}'``; see
+`keras_speed.task_of`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Runs in an environment of its own, which has keras, a backend and h5py, and not LabelGAN. Of every network it leaves
 behind its weights as ``.h5`` files and its answers to random slices.
 
-Run: ``KERAS_BACKEND=torch python -m bench.speed.keras_rival.unet OUT [--channels C] [--sizes 200x200,...] [--width W] [--seed S]``.
+Run: ``KERAS_BACKEND=torch python -m bench.speed.keras_rival.unet OUT [--channels C] [--sizes 200x200,...] [--width W]
+[--seed S]``.
 """
 
 from __future__ import annotations

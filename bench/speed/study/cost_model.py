@@ -1,9 +1,9 @@
 """Checks the cost model of `labelgan study --dry-run` against a small phantom study that is then run.
 
-Run: python -m bench.speed.study.cost_model [--patients 4] [--steps 60], or python -m bench.speed.study.cost_model --study DIR
-Every kind of job is predicted from the probe, before anything is run, and the second half of its jobs from the first.
-Seconds are of the processor, one thread, which a busy machine changes little, and of the clock on the wall, which it
-changes much. With --study the halves are of a study that was run, or is running; nothing in it is changed.
+Run: python -m bench.speed.study.cost_model [--patients 4] [--steps 60], or python -m bench.speed.study.cost_model
+--study DIR Every kind of job is predicted from the probe, before anything is run, and the second half of its jobs from
+the first. Seconds are of the processor, one thread, which a busy machine changes little, and of the clock on the wall,
+which it changes much. With --study the halves are of a study that was run, or is running; nothing in it is changed.
 """
 
 from __future__ import annotations

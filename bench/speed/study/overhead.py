@@ -1,6 +1,7 @@
 """Times a study's machinery against plain calls of the same functions one after the other.
 
-Run: ``python -m bench.speed.study.overhead [--short]``. Prints one table. ``scheduler.py`` looks at studies of 100,000 jobs.
+Run: ``python -m bench.speed.study.overhead [--short]``. Prints one table. ``scheduler.py`` looks at studies of 100,000
+jobs.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from labelgan.study.engine.worker import Context
 
 ROUNDS = 1_500_000  # of a job's arithmetic: about a tenth of a second
 A_TURN = 4  # jobs
+RUNNERS = "bench.speed.study.scheduler"
 
 
 def jobs_of(runner: str, numbers: range, rounds: int) -> list[Job]:
     """Jobs of a runner of ``scheduler.py``."""
     return [
-        Job("busy", f"{number}", {"number": number, "rounds": rounds}, {}, f"scheduler:{runner}") for number in numbers
+        Job("busy", f"{number}", {"number": number, "rounds": rounds}, {}, f"{RUNNERS}:{runner}") for number in numbers
     ]
 
 

@@ -1,8 +1,9 @@
 """Times the study's own machinery: what a job costs besides its work, what a second worker brings, what 100,000 cost.
 
-Run: ``python -m bench.speed.study.scheduler`` for the local engine; ``python -m bench.speed.study.scheduler --simulate 100000`` for a study of
-that size through the real ledger and scheduler, its jobs done in no time by threads of this process. As real workers
-do, they sync every done.json to disk, which then costs most; ``--folder /dev/shm/NAME`` leaves the machinery alone.
+Run: ``python -m bench.speed.study.scheduler`` for the local engine; ``python -m bench.speed.study.scheduler --simulate
+100000`` for a study of that size through the real ledger and scheduler, its jobs done in no time by threads of this
+process. As real workers do, they sync every done.json to disk, which then costs most; ``--folder /dev/shm/NAME``
+leaves the machinery alone.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def compute(context: Context) -> dict[str, Any]:
 
 
 def _job(runner: str, kind: str, number: int, **values: Any) -> Job:
-    return Job(kind, f"{kind} {number}", {"number": number, **values}, {}, f"scheduler:{runner}")
+    return Job(kind, f"{kind} {number}", {"number": number, **values}, {}, f"bench.speed.study.scheduler:{runner}")
 
 
 def cost_of_a_job(count: int, root: Path) -> float:

@@ -53,7 +53,7 @@ def test_a_clock_of_a_cpu_does_not_count_sleep():
 def test_a_training_by_the_clock_is_one_of_its_steps(phantom_store, tmp_path, monkeypatch):
     """The same weights as a training that was told the number of steps, and a run that can be sampled."""
     clock_of = HandClock(CPU)
-    monkeypatch.setattr("league_clock.Clock", lambda device: clock_of)
+    monkeypatch.setattr("bench.league.clock.Clock", lambda device: clock_of)
 
     def tick(*_: object) -> None:
         clock_of.now += 1.0

@@ -121,7 +121,7 @@ def test_the_command_that_is_shown_gives_the_same_settings():
     settings = ["prepare.spacing_mm=4.0", "segmenter.predict.emptied=0", "segmenter.train.steps=20"]
     config = CONFIG.with_settings(settings)
     command = own_command("toy", league(config=config.model_dump(mode="json")))
-    assert league_config(parse(shlex.split(command)[2:])) == config
+    assert league_config(parse(shlex.split(command)[3:])) == config
 
 
 @pytest.fixture

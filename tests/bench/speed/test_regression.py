@@ -134,8 +134,8 @@ def test_the_table_is_the_one_of_the_last_commit(tmp_path: Path, monkeypatch: py
         told = {"name": "a", "against": "b", "ratio": ratio, "better": "lower"}
         return json.dumps({"metrics": {"load": [0, 0], "figures": [told]}})
 
-    table = tmp_path / "bench" / "baseline.json"
-    table.parent.mkdir()
+    table = tmp_path / "bench" / "speed" / "baseline.json"
+    table.parent.mkdir(parents=True)
     monkeypatch.setattr(regression, "ROOT", tmp_path)
     monkeypatch.setattr(regression, "BASELINE", table)
     assert committed_table() == {}

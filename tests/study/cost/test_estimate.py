@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.study.cost.estimate import Estimate, KindCost, estimate, estimate_plan, in_words, makespan, sizes_of
 from labelgan.study.cost import estimate as cost
+from labelgan.study.cost.estimate import Estimate, KindCost, estimate, estimate_plan, in_words, makespan, sizes_of
 from labelgan.study.cost.probe import Probe
 from labelgan.study.cost.work import Rate, recipe, work
 from labelgan.study.engine.ledger import Job, Ledger

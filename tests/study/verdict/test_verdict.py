@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
 
+from bench.experiments import verdict_power
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS
@@ -280,20 +279,9 @@ def test_importing_is_light() -> None:
 # Simulated studies, as in docs/results/verdict.md
 
 
-def load_bench() -> Any:
-    path = Path(__file__).parents[3] / "bench" / "verdict_power.py"
-    spec = importlib.util.spec_from_file_location("verdict_power", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["verdict_power"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 def test_studies_without_an_effect_seldom_say_helps_and_large_effects_are_seen() -> None:
-    bench, studies = load_bench(), 40
+    bench, studies = verdict_power, 40
     for world in (
         bench.World(10, folds=10),
         bench.World(20, repeats=3, draw_spread=0.02),

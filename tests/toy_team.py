@@ -97,8 +97,9 @@ def play(team: Team, store: SliceStore, *settings: str) -> Values:
 
 def segment(team: Team, store: SliceStore, folder: Path, *settings: str) -> Values:
     """Makes some steps of a member; gives its weights and its last loss."""
-    member = Member(0, MemberFolder(folder), tiny_seg_config(*settings), 2, team)
-    batches = SegBatches(store, store.select(), None, member.config, 0, team.device)
+    config = tiny_seg_config(*settings)
+    batches = SegBatches(store, store.select(), None, config, 0, team.device)
+    member = Member(0, MemberFolder(folder), config, 2, batches, STEPS, team)
     pixels = []
     for step in range(STEPS):
         member.step = step

@@ -71,13 +71,13 @@ def server(monkeypatch):
 
 
 def test_a_recorder_tells_the_tracker_settings_and_means(tmp_path, server):
-    tracker = open_tracker("mlflow", tmp_path, {"model": "r3gan", "train": {"steps": 4, "seed": 0}})
-    recorder = Recorder(tmp_path, 0, batch_size=2, tracker=tracker)
+    recorder = Recorder(tmp_path, 2, "mlflow", {"model": "r3gan", "train": {"steps": 4, "seed": 0}})
+    recorder.open(0)
     for step in range(1, 5):
         recorder.add({"critic_loss": float(step)})
         if step % 2 == 0:
-            recorder.log(step, 0.5 * step)
-    recorder.close()
+            recorder.write(step)
+    recorder.close(complete=True)
     (run,) = server.runs.values()
     assert run["params"] == [("model", "r3gan"), ("train.steps", "4"), ("train.seed", "0")]
     assert [(key, value, step) for key, value, _, step in run["metrics"]] == [
@@ -119,11 +119,12 @@ def test_many_and_long_settings_are_sent_in_parts_and_cut(tmp_path, server):
 
 
 def record_five(run):
-    recorder = Recorder(run, 0, 2, open_tracker("mlflow", run, {"a": 1}))
+    recorder = Recorder(run, 2, "mlflow", {"a": 1})
+    recorder.open(0)
     for step in range(1, 6):
         recorder.add({"critic_loss": 1.0})
-        recorder.log(step, 1.0 * step)
-    recorder.close()
+        recorder.write(step)
+    recorder.close(complete=True)
 
 
 @pytest.mark.parametrize("budget", [0, 3, 5])

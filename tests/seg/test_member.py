@@ -17,21 +17,28 @@ from labelgan.seg.folder import MemberFolder
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.member import Member, is_stuck, learning_rate
 from labelgan.training.checkpoint import checkpoint_folders, load_latest, load_tensors
+from labelgan.training.team import ALONE
 from tiny import tiny_seg_config
 
 
-def member_of(folder: Path, *settings: str, network: str = "li2018", number: int = 0) -> Member:
-    folder.mkdir(parents=True, exist_ok=True)
+def member_of(
+    folder: Path,
+    store: SliceStore,
+    *settings: str,
+    steps: int = 6,
+    network: str = "li2018",
+    number: int = 0,
+    rows: np.ndarray | None = None,
+) -> Member:
     config = tiny_seg_config(network, *settings)
-    return Member(number, MemberFolder(folder), config, 2, torch.device("cpu"))
+    batches = SegBatches(store, store.select() if rows is None else rows, None, config, number, ALONE.device)
+    return Member(number, MemberFolder(folder), config, 2, batches, steps, ALONE)
 
 
-def play(member: Member, store: SliceStore, steps: int, rows: np.ndarray | None = None) -> list[tuple[int, str]]:
+def train(member: Member) -> list[tuple[int, str]]:
     told: list[tuple[int, str]] = []
-    rows = store.select() if rows is None else rows
-    batches = SegBatches(store, rows, None, member.config, member.number, member.device)
     with Interrupts() as interrupts:
-        member.play(batches, steps, interrupts, lambda step, text: told.append((step, text)))
+        member.run(interrupts, lambda step, steps, text: told.append((step, text)))
     return told
 
 
@@ -45,8 +52,9 @@ def test_one_lesion_slice_is_learnt_by_heart(phantom_store, tmp_path, network):
     row = int(np.argmax(phantom_store.index["lesion_voxels"]))
     still = ["augment.flip=0", "augment.rotate=0", "augment.shear=0", "augment.zoom=[1, 1]"]
     more = ["network.width=8", "train.batch_size=1", "train.lr=3e-3", "network.norm=instance", "train.log_every=50"]
-    member = member_of(tmp_path, *still, *more, "train.checkpoint_every=1000", network=network)
-    play(member, phantom_store, 120, np.array([row]))
+    more += ["train.checkpoint_every=1000"]
+    member = member_of(tmp_path, phantom_store, *still, *more, steps=120, network=network, rows=np.array([row]))
+    train(member)
     member.network.eval()
     slices = phantom_store.read([row])
     with torch.no_grad():
@@ -57,8 +65,8 @@ def test_one_lesion_slice_is_learnt_by_heart(phantom_store, tmp_path, network):
 
 
 def test_what_a_member_leaves_behind(phantom_store, tmp_path):
-    member = member_of(tmp_path)
-    told = play(member, phantom_store, 6)
+    member = member_of(tmp_path, phantom_store)
+    told = train(member)
     assert [step for step, _ in told] == [1, 2, 3, 4, 5, 6]
     assert told[-1][1] == f"member 1/2 loss {member.loss:.3f}"
     rows = rows_of(tmp_path)
@@ -70,14 +78,13 @@ def test_what_a_member_leaves_behind(phantom_store, tmp_path):
     final, early = load_tensors(tmp_path / "weights.safetensors"), load_tensors(tmp_path / "early.safetensors")
     assert all(torch.equal(final[name], tensor) for name, tensor in newest.parts["network"].items())
     assert not all(torch.equal(final[name], early[name]) for name in final)
-    shorter = member_of(tmp_path / "shorter")
-    play(shorter, phantom_store, 3)
+    train(member_of(tmp_path / "shorter", phantom_store, steps=3))
     assert (tmp_path / "shorter" / "weights.safetensors").read_bytes() == (tmp_path / "early.safetensors").read_bytes()
 
 
 def test_members_begin_and_go_different_ways(phantom_store, tmp_path):
     for number in (0, 1):
-        play(member_of(tmp_path / str(number), number=number), phantom_store, 2)
+        train(member_of(tmp_path / str(number), phantom_store, steps=2, number=number))
     assert (tmp_path / "0/weights.safetensors").read_bytes() != (tmp_path / "1/weights.safetensors").read_bytes()
 
 
@@ -105,12 +112,12 @@ def dying(monkeypatch, until: int) -> list[int]:
 
 def test_a_member_that_learns_nothing_begins_again_with_other_weights(phantom_store, tmp_path, monkeypatch):
     met = dying(monkeypatch, until=2)
-    member = member_of(tmp_path, "train.restart_after=4")
-    play(member, phantom_store, 6)
+    member = member_of(tmp_path, phantom_store, "train.restart_after=4")
+    train(member)
     assert met == [0] * 4 + [1] * 4 + [2] * 6
     assert (member.start, member.step, member.total) == (2, 6, 14)
     assert [(row["step"], row["start"]) for row in rows_of(tmp_path)][-2:] == [("12", "2"), ("14", "2")]
-    first = member_of(tmp_path / "other", "train.restart_after=4")
+    first = member_of(tmp_path / "other", phantom_store, "train.restart_after=4")
     assert not all(
         torch.equal(a, b)
         for a, b in zip(first.network.state_dict().values(), member.network.state_dict().values(), strict=True)
@@ -121,26 +128,23 @@ def test_a_member_that_learns_nothing_begins_again_with_other_weights(phantom_st
 def test_a_new_beginning_is_the_same_after_a_kill(phantom_store, tmp_path, monkeypatch, stop):
     dying(monkeypatch, until=1)
     settings = ["train.restart_after=4", "train.checkpoint_every=3"]
-    straight = member_of(tmp_path / "straight", *settings)
-    play(straight, phantom_store, 6)
+    train(member_of(tmp_path / "straight", phantom_store, *settings))
 
     class KilledError(Exception):
         pass
 
-    killed = member_of(tmp_path / "killed", *settings)
-    batches = SegBatches(phantom_store, phantom_store.select(), None, killed.config, 0, killed.device)
     calls = []
 
-    def die(step: int, text: str) -> None:
+    def die(step: int, steps: int, text: str) -> None:
         calls.append(step)
         if len(calls) == stop:
             raise KilledError
 
     with Interrupts() as interrupts, pytest.raises(KilledError):
-        killed.play(batches, 6, interrupts, die)
-    resumed = member_of(tmp_path / "killed", *settings)
-    resumed.restore(6)
-    play(resumed, phantom_store, 6)
+        member_of(tmp_path / "killed", phantom_store, *settings).run(interrupts, die)
+    resumed = member_of(tmp_path / "killed", phantom_store, *settings)
+    resumed.resume()
+    train(resumed)
     for name in ("weights.safetensors", "early.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
     assert [(row["step"], row["start"]) for row in rows_of(tmp_path / "killed")] == [
@@ -150,13 +154,13 @@ def test_a_new_beginning_is_the_same_after_a_kill(phantom_store, tmp_path, monke
 
 def test_a_member_that_never_learns_goes_on_after_its_last_beginning(phantom_store, tmp_path, monkeypatch):
     met = dying(monkeypatch, until=99)
-    member = member_of(tmp_path, "train.restart_after=2", "train.restarts=1")
-    play(member, phantom_store, 6)
+    member = member_of(tmp_path, phantom_store, "train.restart_after=2", "train.restarts=1")
+    train(member)
     assert met == [0] * 2 + [1] * 6
     assert (member.start, member.step, member.learns_nothing) == (1, 6, True)
     assert (tmp_path / "weights.safetensors").is_file()
-    resumed = member_of(tmp_path, "train.restart_after=2", "train.restarts=1")
-    resumed.restore(6)
+    resumed = member_of(tmp_path, phantom_store, "train.restart_after=2", "train.restarts=1")
+    resumed.resume()
     assert resumed.learns_nothing
 
 
@@ -171,11 +175,11 @@ def test_the_rate_falls_as_a_cosine():
 def test_the_schedule_and_the_loss_reach_the_weights(phantom_store, tmp_path):
     changes = {"plain": (), "cosine": ("train.schedule=cosine",), "entropy": ("train.loss=dice+ce",)}
     for name, settings in changes.items():
-        play(member_of(tmp_path / name, *settings), phantom_store, 4)
+        train(member_of(tmp_path / name, phantom_store, *settings, steps=4))
     assert len({(tmp_path / name / "weights.safetensors").read_bytes() for name in changes}) == 3
     # the first step of a cosine has the full rate
     for name in ("plain", "cosine"):
-        play(member_of(tmp_path / f"{name} once", *changes[name]), phantom_store, 1)
+        train(member_of(tmp_path / f"{name} once", phantom_store, *changes[name], steps=1))
     assert (tmp_path / "plain once/weights.safetensors").read_bytes() == (
         tmp_path / "cosine once/weights.safetensors"
     ).read_bytes()
@@ -183,8 +187,8 @@ def test_the_schedule_and_the_loss_reach_the_weights(phantom_store, tmp_path):
 
 def test_batches_without_lesions_say_nothing(phantom_store, tmp_path):
     rows = np.flatnonzero(phantom_store.index["lesion_voxels"] == 0)
-    member = member_of(tmp_path, "train.restart_after=1")
-    play(member, phantom_store, 4, rows)
+    member = member_of(tmp_path, phantom_store, "train.restart_after=1", steps=4, rows=rows)
+    train(member)
     assert (member.start, member.stuck) == (0, 0)
 
 
@@ -194,21 +198,21 @@ def test_a_loss_that_is_not_finite_stops_at_the_last_checkpoint(phantom_store, t
         Member, "_descend", lambda self, *batch: (math.nan, 1.0, 1) if self.step == 4 else plain(self, *batch)
     )
     with pytest.raises(TrainingError, match=r"became non-finite at step 5; rolled back to step 4\. Lower the learning"):
-        play(member_of(tmp_path), phantom_store, 6)
+        train(member_of(tmp_path, phantom_store))
     state = json.loads((tmp_path / "checkpoints/step-00000004/state.json").read_text())
     assert math.isfinite(state["loss"])
 
 
 def test_fewer_steps_than_were_made_are_refused(phantom_store, tmp_path):
-    play(member_of(tmp_path), phantom_store, 6)
+    train(member_of(tmp_path, phantom_store))
     with pytest.raises(ConfigError, match=r"^--steps: member 0 has already made 6 steps$"):
-        member_of(tmp_path).restore(5)
+        member_of(tmp_path, phantom_store, steps=5).resume()
 
 
 @pytest.mark.parametrize("change", [{"start": "0"}, {"since_start": None}, {"stuck": 1.5}, {"loss": "0.5"}])
 def test_a_checkpoint_that_does_not_tell_where_training_was_is_damaged(phantom_store, tmp_path, change):
-    play(member_of(tmp_path), phantom_store, 2)
+    train(member_of(tmp_path, phantom_store, steps=2))
     state = checkpoint_folders(tmp_path / "checkpoints")[-1] / "state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | change))
     with pytest.raises(CheckpointError, match=r"step-00000002: its state\.json is damaged: it does not tell where"):
-        member_of(tmp_path).restore(6)
+        member_of(tmp_path, phantom_store).resume()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeAlias
 
 LINE_EVERY_S = 10.0
+
+Report: TypeAlias = Callable[[int, int, str], None]  # (done, in all, text)
 
 
 def _duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ Opening and reading a store needs NumPy and pydantic alone, so that training can
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -169,6 +169,9 @@ class SliceStore:
     def __len__(self) -> int:
         return self.manifest.slices
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self.manifest)  # another process maps the arrays anew and gets no copy
+
     @property
     def channels(self) -> tuple[str, ...]:
         """Channel names in order."""
@@ -240,6 +243,10 @@ class SliceStore:
     def training_hashes(self, exclude: Collection[str] = ()) -> dict[str, dict[str, str]]:
         """Case id to channel to voxel hash, of the cases that are not excluded: what a generator's manifest lists."""
         return {case.id: dict(case.hashes) for case in self.kept_cases(exclude)}
+
+
+def _reopened(path: Path, manifest: StoreManifest) -> SliceStore:
+    return replace(SliceStore.open(path), manifest=manifest)
 
 
 def require_known(exclude: Collection[str], known: Iterable[tuple[str, str]], where: Path) -> None:

@@ -1,85 +1,63 @@
-"""What a run leaves behind while it goes on: metrics.csv, sample grids, TensorBoard."""
+"""Records a generator's training as it goes on: metrics.csv, sample grids, TensorBoard, an experiment tracker."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import math
 import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labelgan.core.files import write_text_atomic
 from labelgan.data.pictures import mosaic, save_png
-from labelgan.gan.tracking import Tracker
+from labelgan.gan.tracking import Tracker, open_tracker
+from labelgan.training.metrics_csv import MetricsCsv
 
-FIGURES = (
+COLUMNS = (
+    "step", "seconds", "images_per_second",
     "critic_loss", "generator_loss", "critic_real", "critic_fake", "penalty", "r1", "r2", "change",
     "wasserstein_estimate", "diversity", "lesion_rate",
 )  # fmt: skip
-COLUMNS: tuple[str, ...] = ("step", "seconds", "images_per_second", *FIGURES)
 
 
-class Recorder:
-    """Writes a run's figures, and tells a tracker where there is one; rows after the resumed step are dropped first.
+class Recorder(MetricsCsv):
+    """Sends every row's means to TensorBoard and to a tracker as well.
 
-    ``unwritten`` is what a checkpoint kept of the figures since the last row: see the property of that name.
+    Args:
+        run: run folder.
+        batch_size: slices of a step.
+        tracker: key of ``gan.tracking.TRACKERS``, or None.
+        settings: nested settings of the training, for the tracker.
+        clock: gives seconds.
     """
 
     def __init__(
         self,
         run: Path,
-        step: int,
         batch_size: int,
-        tracker: Tracker | None = None,
-        unwritten: Mapping[str, Sequence[str]] | None = None,
+        tracker: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.run, self.batch_size, self._tracker = run, batch_size, tracker
-        self.path = run / "metrics.csv"
-        self._sums: dict[str, list[float]] = defaultdict(list)
-        for name, values in (unwritten or {}).items():
-            self._sums[name] = [float.fromhex(value) for value in values]
-        self._last = (step, 0.0)
-        kept = [row for row in _read_rows(self.path) if int(row["step"]) <= step]
-        self._offset = float(kept[-1]["seconds"]) if kept else 0.0
-        self._last = (step, self._offset)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept)
-        write_text_atomic(self.path, text.getvalue())
-        self._stream = self.path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.DictWriter(self._stream, COLUMNS, lineterminator="\n")
-        self._board = _open_tensorboard(run / "tensorboard", step)
-        self._told_before = threading.excepthook
+        super().__init__(run / "metrics.csv", COLUMNS, batch_size, clock)
+        self.run, self._tracked = run, (tracker, run, settings or {})
+        self._tracker: Tracker | None = None
+        self._board: Any = None
+        self._excepthook: Callable[[threading.ExceptHookArgs], Any] | None = None
+
+    def open(self, step: int) -> None:
+        """As `MetricsCsv.open`; TensorBoard forgets the steps after ``step`` likewise."""
+        self._tracker = open_tracker(*self._tracked)
+        self._board = _open_tensorboard(self.run / "tensorboard", step)
+        self._excepthook = threading.excepthook
         threading.excepthook = self._thread_failed
+        super().open(step)
 
-    @property
-    def unwritten(self) -> dict[str, list[str]]:
-        """Figures since the last row, exact and as JSON takes them: a row has the same means after a kill."""
-        return {name: [value.hex() for value in values] for name, values in self._sums.items()}
-
-    def add(self, figures: dict[str, float]) -> None:
-        """Takes one step's figures; `log` writes their means."""
-        for name, value in figures.items():
-            self._sums[name].append(value)
-
-    def log(self, step: int, seconds: float) -> dict[str, float]:
-        """Writes the means since the last row; ``seconds`` counts from the start of this process."""
-        total = self._offset + seconds
-        means = {name: math.fsum(values) / len(values) for name, values in self._sums.items()}
-        self._sums.clear()
-        steps, elapsed = step - self._last[0], total - self._last[1]
-        self._last = (step, total)
-        rate = steps * self.batch_size / elapsed if elapsed > 0 else 0.0
-        row = {"step": step, "seconds": f"{total:.2f}", "images_per_second": f"{rate:.1f}"}
-        self._writer.writerow(row | {name: f"{value:.6g}" for name, value in means.items()})
-        self._stream.flush()
+    def write(self, step: int, **cells: object) -> dict[str, float]:
+        """Writes a row of means; gives them."""
+        means = super().write(step, **cells)
         if self._board is not None:
             for name, value in means.items():
                 self._board.add_scalar(name, value, step)
@@ -94,36 +72,26 @@ class Recorder:
         if self._board is not None:
             self._board.add_image("samples", pixels, step, dataformats="HWC")
 
-    def close(self, complete: bool = True) -> None:
-        """Closes the files, and ends a tracker's run as ``complete`` or not."""
-        threading.excepthook = self._told_before
-        # What cannot be written for want of room was told when it was written, or will be of the weights.
-        with contextlib.suppress(OSError):
-            self._stream.close()
+    def close(self, complete: bool) -> None:
+        """Closes TensorBoard, and ends a tracker's run as ``complete`` or not; nothing where it was not opened."""
+        if self._excepthook is not None:
+            threading.excepthook = self._excepthook
         if self._board is not None:
+            # An error for want of room was raised when it was written, or will be when the weights are.
             with contextlib.suppress(OSError):
                 self._board.close()
         if self._tracker is not None:
             self._tracker.close(complete)
 
     def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread of its own, whose errors it raises again in this one: once is enough."""
-        if not isinstance(failure.exc_value, OSError):
-            self._told_before(failure)
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    # A killed process may leave half a row at the end.
-    return [row for row in rows if all(row.get(name) is not None for name in COLUMNS) and row["step"].isdigit()]
+        """Leaves out errors of TensorBoard's writing thread, which it raises in this one too."""
+        if self._excepthook is not None and not isinstance(failure.exc_value, OSError):
+            self._excepthook(failure)
 
 
 def _open_tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError:  # a bare GPU machine: metrics.csv has the same figures
+    except ImportError:  # a bare GPU machine: metrics.csv has the same metrics
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,22 +1,20 @@
-"""Training of an ensemble: who is held out, what is refused, member after member, and the manifest."""
+"""Training of an ensemble of segmenters: who is held out, what is refused, the members, and the manifest."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from labelgan.config.seg import SegConfig
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
-from labelgan.core.files import lock_folder, make_folder, naming, sha256_file, write_text_atomic
+from labelgan.core.files import sha256_file, write_text_atomic
 from labelgan.core.interrupts import Interrupts
-from labelgan.core.rng import make_deterministic
-from labelgan.data.store import SliceStore, StoredCase, StoreManifest, require_known
+from labelgan.core.progress import Report
+from labelgan.data.store import SliceStore, StoredCase, require_known
 from labelgan.seg.batches import SegBatches, split_batch, steps_of
 from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
 from labelgan.seg.member import Member
@@ -25,12 +23,10 @@ from labelgan.seg.predict import Ensemble, load_networks
 from labelgan.seg.synthetic import SyntheticCohort, read_synthetic
 from labelgan.seg.threshold import fit_threshold, require_lesions
 from labelgan.training.checkpoint import require_same_settings
-from labelgan.training.launch import gathered
+from labelgan.training.loop import FREE_SETTINGS, require_same_cases, train_as_team
 from labelgan.training.team import Team
 
 MIN_SIDE = 32  # pixels; the networks halve a slice four times, and normalisation needs more than one pixel
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -99,32 +95,8 @@ def train_segmenter(
         if config.train.shuffle_synthetic_masks and len(extra.slices) < 2:
             raise DataError(synthetic, "has one slice; there is no other one to change masks with")
     _training_rows(store, held_out, config, extra)  # what cannot be trained on is refused before there is a folder
-    train = config.train
-    task = (store.path, store.manifest, out, config, synthetic, tuple(exclude))
-    with (
-        lock_folder(out),
-        naming(out),
-        Interrupts() as interrupts,
-        gathered(train.devices, train.device, train.batch_size, _follow, *task) as team,
-    ):
-        return _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude, team).play(interrupts, report)
-
-
-def _follow(
-    team: Team,
-    path: Path,
-    manifest: StoreManifest,
-    out: Path,
-    config: SegConfig,
-    synthetic: Path | None,
-    exclude: Collection[str],
-) -> None:
-    """Trains along in another process of the team."""
-    store = dataclasses.replace(SliceStore.open(path), manifest=manifest)
-    held_out = held_out_cases(store, exclude)
-    extra = None if synthetic is None else read_synthetic(synthetic, store, held_out)
-    with Interrupts() as interrupts:
-        _Loop(store, SegmenterFolder(out), config, extra, held_out, exclude, team).follow(interrupts)
+    task = store, SegmenterFolder(out), config, synthetic, tuple(exclude)
+    return train_as_team(EnsembleTraining, out, config.train, *task, extra=extra, report=report)
 
 
 def _require_no_synthetic(config: SegConfig) -> None:
@@ -172,21 +144,25 @@ def _training_rows(
     return rows
 
 
-class _Loop:
+class EnsembleTraining:
+    """The training of an ensemble into a segmenter folder, member after member, by one process of a team."""
+
     def __init__(
         self,
+        team: Team,
         store: SliceStore,
         folder: SegmenterFolder,
         config: SegConfig,
-        extra: SyntheticCohort | None,
-        held_out: tuple[StoredCase, ...],
+        synthetic: Path | None,
         exclude: Collection[str],
-        team: Team,
+        extra: SyntheticCohort | None = None,
+        report: Report | None = None,
     ) -> None:
-        self.store, self.folder, self.config, self.extra, self.team = store, folder, config, extra, team
-        if config.train.threads:
-            torch.set_num_threads(config.train.threads)
-        make_deterministic(config.train.deterministic)
+        held_out = held_out_cases(store, exclude)
+        if extra is None and synthetic is not None:  # too large to be sent to the other processes
+            extra = read_synthetic(synthetic, store, held_out)
+        self.store, self.folder, self.config, self.extra = store, folder, config, extra
+        self.team, self.report = team, report
         self.rows = _training_rows(store, held_out, config, extra)
         self.steps = steps_of(config, len(self.rows))
         self.facts: dict[str, Any] = {
@@ -197,61 +173,48 @@ class _Loop:
             of_batch, _ = split_batch(config, True)
             self.facts["synthetic"] = {**extra.facts, "slices_a_batch": of_batch}
 
-    def play(self, interrupts: Interrupts, report: Report | None) -> SegTrainingResult:
-        self._begin()
-        settings, losses, members = self.config.train, [], []
-        in_all = self.steps * settings.members
-        for number in range(settings.members):
-            place = self.folder.member(number)
-            make_folder(place.path)
-            member = self._member(number)
-
-            def tell(step: int, text: str, number: int = number) -> None:
-                if report is not None:
-                    report(number * self.steps + step, in_all, text)
-
-            if member.step < self.steps or not place.weights.is_file():
-                try:
-                    member.play(self._batches(number), self.steps, interrupts, tell)
-                except TrainingError as error:
-                    write_manifest(self.folder, "failed", failure=error.reason, **self.facts)
-                    raise
-            self.facts.setdefault("parameters", parameter_count(member.network))
-            losses.append(member.loss)
-            members.append(
-                {
-                    "steps": member.step,
-                    "starts": member.start + 1,
-                    "loss": member.loss,
-                    "stuck": member.learns_nothing,
-                    "sha256": sha256_file(place.weights),
-                    **({"early_sha256": sha256_file(place.early)} if place.early.is_file() else {}),
-                }
-            )
-            if interrupts.wanted and number + 1 < settings.members:
+    def train(self, interrupts: Interrupts) -> SegTrainingResult | None:
+        """Trains every member from its last checkpoint on; gives the result in the first process."""
+        first, in_all = self.team.is_first, self.steps * self.config.train.members
+        if first:
+            self._begin()
+        members: list[dict[str, Any]] = []  # entries of the manifest
+        for number in range(self.config.train.members):
+            if self.team.any(interrupts.wanted):
                 raise KeyboardInterrupt
-        if settings.fit_threshold:
+            member = self._member(number)
+            member.resume()
+
+            def tell(step: int, _: int, text: str, before: int = number * self.steps) -> None:
+                if self.report is not None:
+                    self.report(before + step, in_all, text)
+
+            try:
+                if member.step < self.steps or not member.folder.weights.is_file():
+                    member.run(interrupts, tell)
+            except TrainingError as error:
+                if first:
+                    write_manifest(self.folder, "failed", failure=error.reason, **self.facts)
+                raise
+            self.facts.setdefault("parameters", parameter_count(member.network))
+            members.append(_entry(member) if first else {})
+        return self._finish(members) if first else None
+
+    def _member(self, number: int) -> Member:
+        slices = None if self.extra is None else self.extra.slices
+        batches = SegBatches(self.store, self.rows, slices, self.config, number, self.team.device)
+        return Member(
+            number, self.folder.member(number), self.config, len(self.store.channels), batches, self.steps, self.team
+        )
+
+    def _finish(self, members: list[dict[str, Any]]) -> SegTrainingResult:
+        if self.config.train.fit_threshold:
             self.facts["threshold"] = self._fit_threshold()
         where = {"device": self.team.device.type, "devices": self.team.size}
         write_manifest(self.folder, "complete", **self.facts, steps=self.steps, members=members, **where)
-        stuck = tuple(number for number, facts in enumerate(members) if facts["stuck"])
-        return SegTrainingResult(self.folder.path, settings.members, self.steps, tuple(losses), stuck)
-
-    def follow(self, interrupts: Interrupts) -> None:
-        """Makes the steps that `play` makes in the first process, and nothing else."""
-        for number in range(self.config.train.members):
-            self._member(number).play(self._batches(number), self.steps, interrupts, lambda step, text: None)
-
-    def _member(self, number: int) -> Member:
-        """A member as its last checkpoint has it."""
-        member = Member(number, self.folder.member(number), self.config, len(self.store.channels), self.team)
-        member.restore(self.steps)
-        self.team.barrier()  # from here on the first process may write another checkpoint
-        return member
-
-    def _batches(self, number: int) -> SegBatches:
-        slices = None if self.extra is None else self.extra.slices
-        return SegBatches(self.store, self.rows, slices, self.config, number, self.team.device)
+        losses = tuple(entry["loss"] for entry in members)
+        stuck = tuple(number for number, entry in enumerate(members) if entry["stuck"])
+        return SegTrainingResult(self.folder.path, len(members), self.steps, losses, stuck)
 
     def _fit_threshold(self) -> dict[str, Any]:
         """Writes the threshold that is best on the training patients into the settings; gives what the choice was."""
@@ -273,8 +236,7 @@ class _Loop:
 
     def _require_same(self, manifest: dict[str, Any], config: SegConfig) -> None:
         """Refuses to go on with other data or settings; what does not change weights may change."""
-        if manifest["training_cases"] != self.facts["training_cases"]:
-            raise CheckpointError(self.folder.path, "was trained on other cases than these; name another folder")
+        require_same_cases(manifest, self.facts, self.folder.path)
         before, now = (facts.get("synthetic") for facts in (manifest, self.facts))
         if before is not None and now is None:
             raise CheckpointError(
@@ -282,10 +244,22 @@ class _Loop:
             )
         if before != now:
             raise CheckpointError(self.folder.path, "was trained with other synthetic slices, or none")
-        free = {"members", "fit_threshold", "checkpoint_every", "log_every", "early_step"}
-        free |= {"device", "devices", "threads"}
+        free = (FREE_SETTINGS - {"steps"}) | {"members", "fit_threshold", "early_step"}
         if config.train.schedule == "constant":  # any other ends where the steps end
             free |= {"steps", "epochs"}
         skipped = {"preset": True, "train": free, "predict": True}
         before, now = (item.model_dump(exclude=skipped) for item in (config, self.config))
         require_same_settings(before, now, self.folder.path)
+
+
+def _entry(member: Member) -> dict[str, Any]:
+    """A trained member's entry in the manifest."""
+    entry = {
+        "steps": member.step,
+        "starts": member.start + 1,
+        "loss": member.loss,
+        "stuck": member.learns_nothing,
+        "sha256": sha256_file(member.folder.weights),
+    }
+    early = member.folder.early
+    return entry | ({"early_sha256": sha256_file(early)} if early.is_file() else {})

@@ -122,10 +122,14 @@ class Checkpoint:
 def save_checkpoint(
     root: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int = 2
 ) -> Path:
-    """Writes ``root/step-NNNNNNNN`` whole (write, fsync, rename), then drops all but the last ``keep``."""
+    """Writes ``root/step-NNNNNNNN`` whole (write, fsync, rename), then drops all but the last ``keep``.
+
+    What a killed process left half-written in ``root`` is dropped too.
+    """
     make_folder(root)
     final, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for stale in root.glob(".step-*.tmp"):
+        shutil.rmtree(stale)
     temporary.mkdir()
     hashes = {}
     try:

@@ -11,8 +11,10 @@ from bench.speed.training_step import MODELS, Measured, bare, bare_game, bare_se
 from labelgan.core.rng import generator_for
 from labelgan.gan.inputs.inputs import gather_content, make_inputs
 from labelgan.gan.trainer import Trainer
+from labelgan.seg.batches import SegBatches
 from labelgan.seg.folder import MemberFolder
 from labelgan.seg.member import Member
+from labelgan.training.team import ALONE
 from tiny import SIZE, tiny_config, tiny_seg_config
 
 
@@ -35,9 +37,10 @@ def test_a_bare_game_multiplies_as_often_as_the_trainer(model, phantom_store) ->
     assert operations(bare_game(config, phantom_store.size, given), 2) == ours > 0
 
 
-def test_a_bare_segmenter_multiplies_as_often_as_a_member(tmp_path) -> None:
+def test_a_bare_segmenter_multiplies_as_often_as_a_member(tmp_path, phantom_store) -> None:
     config = tiny_seg_config()
-    member = Member(0, MemberFolder(tmp_path), config, 2, torch.device("cpu"))
+    batches = SegBatches(phantom_store, phantom_store.select(), None, config, 0, ALONE.device)
+    member = Member(0, MemberFolder(tmp_path), config, 2, batches, 2, ALONE)
     images_NCHW = torch.randn(config.train.batch_size, 2, *SIZE)
     masks_NHW = torch.ones(config.train.batch_size, *SIZE, dtype=torch.uint8)
     ours = operations(lambda index: member._descend(images_NCHW, masks_NHW), 2)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.audit.brains import estimate_brains
 from labelgan.audit.slices import AuditData, AuditSlices, concatenate
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.data.prepare.brain_search import find_brains
 
 
 def test_a_store_gives_its_slices(phantom_store):
@@ -73,10 +73,10 @@ def test_a_real_cohort_comes_as_its_store_has_it(phantom_cohort, phantom_store):
 def test_lone_brains_are_found_once_and_are_those_of_synthetic_slices(phantom_store, tiny_samples, monkeypatch):
     real, samples = AuditSlices.from_store(phantom_store), AuditSlices.from_cohort(tiny_samples, phantom_store)
     assert samples.lone_brains_NHW is samples.brains_NHW
-    assert np.array_equal(samples.brains_NHW, estimate_brains(samples.images_NCHW))
-    assert np.array_equal(real.lone_brains_NHW, estimate_brains(real.images_NCHW))
+    assert np.array_equal(samples.brains_NHW, find_brains(samples.images_NCHW[:, 0]))
+    assert np.array_equal(real.lone_brains_NHW, find_brains(real.images_NCHW[:, 0]))
     assert not np.array_equal(real.lone_brains_NHW, real.brains_NHW)
-    monkeypatch.setattr("labelgan.audit.slices.estimate_brains", None)
+    monkeypatch.setattr("labelgan.audit.slices.find_brains", None)
     assert real.lone_brains_NHW is real.lone_brains_NHW
 
 

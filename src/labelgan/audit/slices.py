@@ -11,10 +11,10 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from labelgan.audit.brains import estimate_brains
 from labelgan.core.errors import DataError
 from labelgan.core.rng import generator_for
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.brain_search import find_brains
 from labelgan.data.prepare.case import Z_LIMIT
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
@@ -74,7 +74,7 @@ class AuditSlices:
     def lone_brains_NHW(self) -> np.ndarray:
         """Brains, each found from its slice alone as those of synthetic slices are; found once."""
         synthetic = not (self.patients != "").any()
-        return self.brains_NHW if synthetic else estimate_brains(self.images_NCHW)
+        return self.brains_NHW if synthetic else find_brains(self.images_NCHW[:, 0])
 
     def select(self, rows: Any) -> Self:
         """The slices of some rows: an index array, a bool array or a Python slice."""
@@ -196,7 +196,7 @@ class AuditSlices:
                 parts = []
         slices = concatenate([*joined, *parts])
         if synthetic:
-            slices = dataclasses.replace(slices, brains_NHW=estimate_brains(slices.images_NCHW))
+            slices = dataclasses.replace(slices, brains_NHW=find_brains(slices.images_NCHW[:, 0]))
         return slices if max_slices is None else slices.subset(max_slices, seed, "audit slices")
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from labelgan.audit.brains import estimate_brains
 from labelgan.audit.filters import SampleFilter
 from labelgan.audit.slices import AuditSlices
 from labelgan.config.audit import AuditConfig
@@ -25,6 +24,7 @@ from labelgan.core.files import read_json, sha256_file, write_json_atomic
 from labelgan.core.progress import Progress
 from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.brain_search import find_brains
 from labelgan.data.pseudonyms import using
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import LESION, ImageRef
@@ -56,7 +56,7 @@ def sample_judge(run: str | Path, train: str | Path) -> Judge:
         count = len(images_NCHW)
         nobody, names = np.full(count, ""), np.array([str(number) for number in range(count)])
         height = np.full(count, np.nan, np.float32)
-        brains_NHW = estimate_brains(images_NCHW)
+        brains_NHW = find_brains(images_NCHW[:, 0])
         return fitted.judge(
             AuditSlices(images_NCHW, masks_NHW, brains_NHW, nobody, names, height, names)
         ).reasons.tolist()

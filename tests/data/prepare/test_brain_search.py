@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labelgan.audit.slices import AuditSlices
 from labelgan.core.rng import generator_for
-from labelgan.data.prepare.brain_search import find_brain, otsu_threshold
+from labelgan.data.prepare.brain_search import find_brain, find_brains, otsu_threshold
 
 SHAPE = (9, 96, 80)
 
@@ -75,3 +76,63 @@ def test_never_empty_on_an_image_with_two_values(shape, seed, sparse):
 def test_otsu_splits_two_classes():
     grey = np.array([10] * 50 + [12] * 50 + [200] * 30 + [210] * 20)
     assert 12 <= otsu_threshold(grey) < 200
+
+
+# Many single slices
+
+
+def heads(count: int, side: int) -> np.ndarray:
+    """Brains inside a dark skull and a bright scalp that bridges touch in some of them, under noise."""
+    rows, columns = np.mgrid[:side, :side] / (side - 1) - 0.5
+    planes = np.zeros((count, side, side), np.float32)
+    for number in range(count):
+        draw = generator_for(3, "heads", number)
+        down, right, size = *draw.uniform(-0.03, 0.03, 2), draw.uniform(0.8, 1.0)
+        radius = np.hypot((rows - down) / 0.46, (columns - right) / 0.38) / size
+        image = np.where(radius < 1, 1.4, 0.0)
+        image[radius < 0.9] = 0.2
+        image[radius < 0.8] = 1.0
+        image[radius < draw.uniform(0.1, 0.2)] = 0.3
+        if number % 3 == 0:
+            image[(np.abs(columns - right) < 0.06) & (radius < 0.95) & (rows > 0)] = 1.0
+        planes[number] = image + draw.normal(0, 0.05, image.shape)
+    return planes
+
+
+def one_by_one(planes_NHW: np.ndarray) -> np.ndarray:
+    return np.stack([find_brain(plane[None])[0] for plane in planes_NHW])
+
+
+def test_small_slices_are_searched_as_volumes_of_one():
+    planes = heads(6, 64)
+    assert np.array_equal(find_brains(planes) > 0, one_by_one(planes))
+
+
+@pytest.mark.parametrize("side", [128, 130, 200])
+def test_larger_slices_are_searched_coarsely_and_agree(side):
+    planes = heads(6, side)
+    found = find_brains(planes) > 0
+    assert found.shape == (6, side, side)
+    assert all(dice(a, b) > 0.95 for a, b in zip(found, one_by_one(planes), strict=True))
+
+
+def test_stripped_slices_are_their_foreground():
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    inside = np.hypot(rows / 27, columns / 22) < 1
+    noise = 0.1 * generator_for(0, "stripped").standard_normal((4, 64, 64)).astype(np.float32)
+    found = find_brains(np.where(inside, 1 + noise, np.float32(-2))) > 0
+    assert all(np.array_equal(plane, inside) for plane in found)
+
+
+def test_a_slice_of_one_value_has_no_brain_and_noise_has_all_of_it():
+    noise = generator_for(3, "noise").standard_normal((2, 64, 64), np.float32)
+    found = find_brains(np.concatenate([np.ones_like(noise), noise]))
+    assert not found[:2].any()
+    assert found[2:].mean() > 0.9  # all that is brighter than the background
+    assert find_brains(noise[:0]).shape == (0, 64, 64)
+
+
+def test_brains_are_found_where_the_signal_is(phantom_store):
+    slices = AuditSlices.from_store(phantom_store)
+    middle = slices.select((slices.z_fraction > 0.3) & (slices.z_fraction < 0.7))
+    assert dice(find_brains(middle.images_NCHW[:, 0]) > 0, middle.brains_NHW > 0) > 0.85

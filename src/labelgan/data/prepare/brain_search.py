@@ -15,6 +15,7 @@ LEVELS = 1023
 ERODE, CLOSE, CORE = 0.02, 0.03, 0.2  # shares of the head's width: about 3, 5 and 35 mm
 STRIPPED = 0.85  # a central piece that fills this much of the head has no skull around it
 INF = float("inf")
+SIDE = 64  # single slices are averaged down by whole factors to about this many pixels a side
 # Tried in turn: least and greatest brightness of tissue beside the core's, and the erosion beside ERODE.
 STRICTER = ((0.5, INF, 1.0), (0.6, INF, 1.0), (0.6, INF, 1.5), (0.7, INF, 1.5), (0.6, 1.8, 1.0), (0.6, 1.5, 1.5))
 RIM, FREE = 0.05, 0.1  # scalp and skull, a share of the head's width; a piece with less of the rim is free of scalp
@@ -47,6 +48,32 @@ def find_brain(image_ZYX: np.ndarray) -> np.ndarray:
     brain = np.zeros(head.shape, dtype=bool)
     brain[box] = _in_head(inner)
     return brain if brain.any() else foreground
+
+
+def find_brains(planes_NHW: np.ndarray) -> np.ndarray:
+    """Finds the brain of every slice by itself, on the slice averaged down to about `SIDE` pixels and brought back.
+
+    A slice alone tells less than a volume: where scalp touches the brain, some of it is taken along.
+
+    Returns:
+        (N, H, W) uint8; all 0 for a slice of one value.
+    """
+    from scipy import ndimage
+
+    height, width = planes_NHW.shape[1:]
+    factor = max(1, round(max(height, width) / SIDE))
+    margin = ((0, -height % factor), (0, -width % factor))
+    found_NHW = np.zeros(planes_NHW.shape, np.uint8)
+    for plane, found in zip(planes_NHW, found_NHW, strict=True):
+        padded = np.pad(plane, margin, mode="edge")
+        rows, columns = padded.shape[0] // factor, padded.shape[1] // factor
+        coarse = padded.reshape(rows, factor, columns, factor).mean((1, 3), dtype=np.float64)
+        brain = find_brain(coarse[None])[0]
+        if factor > 1:  # bilinear, between the centres of pixels
+            share = ndimage.zoom(brain.astype(np.float32), factor, order=1, mode="nearest", grid_mode=True)
+            brain = np.asarray(share) > 0.5
+        found[:] = brain[:height, :width]
+    return found_NHW
 
 
 def find_head(image_ZYX: np.ndarray) -> np.ndarray | None:

@@ -16,7 +16,6 @@ _EXTRAS = {
     "keras": "h5py",
     "ray": "ray",
     "slurm": "submitit",
-    "multi-gpu": "lightning-fabric",
     "mlflow": "mlflow",
     "dicom": "highdicom",
 }

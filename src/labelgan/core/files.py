@@ -187,15 +187,16 @@ def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _lock(path: Path, subject: Path) -> Iterator[None]:
-    import fcntl
+    from filelock import FileLock, Timeout
 
-    while True:
-        with path.open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(subject, "another process is at work in this folder") from None
-            # Whoever held it may have taken the file away between the two lines above.
-            if path.exists() and path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
-                yield
-                return
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DataError(subject, "another process is at work in this folder") from None
+    except OSError as error:  # a link, which is not followed, or a folder that cannot be written
+        raise DataError(path, f"cannot be locked: {why_unread(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()

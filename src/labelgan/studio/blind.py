@@ -6,12 +6,10 @@ shown on one grid, windowed by the same rule, without a name.
 
 from __future__ import annotations
 
-import math
 import secrets
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import NormalDist
 from typing import Any, Literal
 
 from labelgan.core.errors import DataError, LabelganError
@@ -33,19 +31,15 @@ MOST_TESTS = 50  # that are kept open at a time
 def wilson_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     """The score interval of a share (Wilson, JASA 22, 1927, 209-212).
 
-    With z the normal quantile of the level, p the share and n the trials:
-    (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n).
-
     Raises:
         ValueError: no trials, or more successes than trials.
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} of {trials} is no share")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, square = successes / trials, z * z / trials
-    half = z * math.sqrt(share * (1 - share) / trials + square / trials / 4)
-    low, high = ((share + square / 2 + sign * half) / (1 + square) for sign in (-1, 1))
-    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, trials).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
 
 
 @dataclass(eq=False)

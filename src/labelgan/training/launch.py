@@ -1,14 +1,12 @@
-"""The processes of a training on several devices: how they start, find each other, and end.
+"""Start-up, rendezvous and shutdown of the processes of one training on several devices.
 
-The first process is the one that was asked to train. It alone writes files and tells progress; the others follow it,
-and end when it ends, however that happens. Process group and devices come from lightning-fabric, which a training on
-one device does without.
+The first process is the one that was asked to train. It alone writes files and reports progress; the others follow it,
+and end when it ends, however that happens. The process group is torch.distributed's own: NCCL on GPUs, Gloo on a CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import pickle
 import socket
@@ -20,16 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import torch
 
 from labelgan.core.errors import EXIT_INTERRUPTED, ConfigError, LabelganError, TrainingError
 from labelgan.training.device import choose_device
 from labelgan.training.team import JointTeam, Team
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 # Longest wait for a process that has stopped answering. On a CPU one that has died is noticed at once.
 PATIENCE = timedelta(minutes=10)
@@ -55,7 +50,7 @@ def gathered(
         arguments: picklable.
 
     Raises:
-        ConfigError: the batch cannot be shared evenly, there are too few GPUs, or lightning-fabric is not installed.
+        ConfigError: the batch cannot be shared evenly, or there are too few GPUs.
         TrainingError: another process ended before its time.
     """
     if devices == 1:
@@ -67,16 +62,15 @@ def gathered(
     try:
         for rank in range(1, devices):
             others.append(_Follower.start((_Seat(rank, devices, port), accelerator, follow, arguments)))
-        fabric = _fabric(_Seat(0, devices, port), accelerator)
         for other in others:
             other.await_ready()
-        with _joined(fabric) as team:
+        with _joined(_Seat(0, devices, port), accelerator) as team:
             yield team
     except RuntimeError as error:  # what a broken connection raises
         dead = _first_dead(others)
         if dead is None:
             raise
-        raise TrainingError("train.devices", dead.epitaph()) from error
+        raise TrainingError("train.devices", dead.exit_message()) from error
     finally:
         for other in others:
             other.dismiss()
@@ -91,8 +85,8 @@ def _accelerator(devices: int, device: str, batch_size: int) -> str:
     if chosen.type == "cuda" and torch.cuda.device_count() < devices:
         count = torch.cuda.device_count()
         raise ConfigError("train.devices", f"is {devices}, and this machine has {count} GPU{'s' * (count > 1)}")
-    if importlib.util.find_spec("lightning_fabric") is None:
-        raise ConfigError("train.devices", "more than one needs lightning-fabric: pip install 'labelgan[multi-gpu]'")
+    if not torch.distributed.is_available():
+        raise ConfigError("train.devices", "more than one needs a build of torch that has torch.distributed")
     if torch.distributed.is_initialized():
         raise ConfigError("train.devices", "this process is in a group of torch.distributed already")
     return chosen.type
@@ -113,73 +107,27 @@ class _Seat:
     port: int
 
 
-def _fabric(seat: _Seat, accelerator: str) -> Fabric:
-    import logging
-
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
-    from lightning_fabric.strategies.ddp import DDPStrategy
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every start
-
-    class Here(ClusterEnvironment):
-        """Processes of this machine, started by `gathered`."""
-
-        @property
-        def creates_processes_externally(self) -> bool:
-            return True
-
-        @property
-        def main_address(self) -> str:
-            return ADDRESS
-
-        @property
-        def main_port(self) -> int:
-            return seat.port
-
-        @staticmethod
-        def detect() -> bool:
-            return False
-
-        def world_size(self) -> int:
-            return seat.size
-
-        def set_world_size(self, size: int) -> None:
-            assert size == seat.size
-
-        def global_rank(self) -> int:
-            return seat.rank
-
-        def set_global_rank(self, rank: int) -> None:
-            assert rank == seat.rank
-
-        def local_rank(self) -> int:
-            return seat.rank
-
-        def node_rank(self) -> int:
-            return 0
-
-    strategy = DDPStrategy(timeout=PATIENCE)
-    return Fabric(accelerator=accelerator, devices=seat.size, strategy=strategy, plugins=[Here()])
-
-
 @contextlib.contextmanager
-def _joined(fabric: Fabric) -> Iterator[Team]:
+def _joined(seat: _Seat, accelerator: str) -> Iterator[Team]:
     """Forms the process group, and leaves the process as it was found."""
     threads, hook = torch.get_num_threads(), sys.excepthook
-    before = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT")}
+    device = torch.device(accelerator, seat.rank) if accelerator == "cuda" else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     try:
-        fabric.launch()
+        torch.distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            init_method=f"tcp://{ADDRESS}:{seat.port}",
+            rank=seat.rank,
+            world_size=seat.size,
+            timeout=PATIENCE,
+        )
     finally:
         sys.excepthook = hook  # torch's puts its rank before every line, and outlives the group
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-    if fabric.device.type == "cpu":  # they share the cores
-        torch.set_num_threads(max(1, threads // fabric.world_size))
+    if device.type == "cpu":  # they share the cores
+        torch.set_num_threads(max(1, threads // seat.size))
     try:
-        yield JointTeam(fabric.device, fabric.global_rank, fabric.world_size)
+        yield JointTeam(device, seat.rank, seat.size)
     finally:
         torch.set_num_threads(threads)
         torch.distributed.destroy_process_group()
@@ -214,9 +162,9 @@ class _Follower:
         assert self.process.stdout is not None
         if not self.process.stdout.readline():
             self.process.wait()
-            raise TrainingError("train.devices", self.epitaph())
+            raise TrainingError("train.devices", self.exit_message())
 
-    def epitaph(self) -> str:
+    def exit_message(self) -> str:
         self.said.seek(0)
         lines = self.said.read().decode(errors="replace").strip().splitlines()
         return (
@@ -256,10 +204,9 @@ def serve() -> None:
     seat, accelerator, follow, arguments = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
-        fabric = _fabric(seat, accelerator)
         replies.write(b"ready\n")
         replies.close()
-        with _joined(fabric) as team:
+        with _joined(seat, accelerator) as team:
             follow(team, *arguments)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

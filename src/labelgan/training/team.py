@@ -89,7 +89,6 @@ class _Sum(torch.autograd.Function):
 
 
 def _reduced(values: Tensor) -> Tensor:
-    # Not Fabric's own, which puts a barrier before every call.
     total = values.detach().clone(memory_format=torch.contiguous_format)
     torch.distributed.all_reduce(total)
     return total

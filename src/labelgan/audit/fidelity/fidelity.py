@@ -204,12 +204,12 @@ def _distances(
     real_NK = scale(train_NK)
     neighbours = min(settings.neighbours, len(sets.samples) - 1)
     radius_N = kth_neighbour(real_NK, neighbours)
-    few_NK = _drawn(real_NK, settings.max_points, seed)
     w1, w1_sd, kid, kid_sd = {}, {}, {}, {}
     overlaps: dict[str, dict[str, float]] = {figure.name: {} for figure in MANIFOLDS}
     for name, part in sets.compared():
         features_NK = scale(encode(part))
-        moved_NK = _drawn(features_NK, settings.max_points, seed)
+        moved = min(len(features_NK), len(real_NK), settings.max_points)
+        moved_NK, few_NK = (_drawn(points_NK, moved, seed) for points_NK in (features_NK, real_NK))
         w1[name], w1_sd[name] = wasserstein_1(moved_NK, few_NK), wasserstein_spread(moved_NK, few_NK)
         kernel = kernel_distance(
             features_NK, real_NK, blocks=settings.kernel_blocks, block=settings.kernel_block, seed=seed
@@ -219,13 +219,13 @@ def _distances(
         for figure in MANIFOLDS:
             overlaps[figure.name][name] = getattr(overlap, figure.name)
     slices = len(sets.samples)
-    moved = min(slices, settings.max_points)
-    exact = f"exact for {moved} slices and {len(few_NK)} of {len(real_NK)} training slices"
+    moved = min(slices, len(real_NK), settings.max_points)
+    exact = f"exact for {moved} slices and as many of {len(real_NK)} training slices"
     if w1_sd["samples"] is not None:
         exact += f"; standard deviation over quarters of them {w1_sd['samples']:.2g}"
     spread = f"mean of {settings.kernel_blocks} seeded blocks, whose standard deviation is {kid_sd['samples']:.2g}"
     return [
-        W1.finding(space, words, w1, exact, sd=w1_sd, slices=moved, training_slices=len(few_NK)),
+        W1.finding(space, words, w1, exact, sd=w1_sd, slices=moved, training_slices=moved),
         KID.finding(space, words, kid, spread, sd=kid_sd, slices=slices, training_slices=len(real_NK)),
         *(figure.finding(space, words, overlaps[figure.name], slices=slices) for figure in MANIFOLDS),
     ]

@@ -221,9 +221,10 @@ def fit(work: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
     """
     if len(work) >= ENOUGH and work.max() >= SPREAD * work.min():
         some = np.linspace(0, len(work) - 1, min(len(work), MOST_PAIRED)).astype(int)
+        from scipy.stats import theilslopes
+
         x, y = work[some], seconds[some]
-        across, up = x[:, None] - x, y[:, None] - y
-        slope = float(np.median(up[across > 0] / across[across > 0]))
+        slope = float(theilslopes(y, x).slope)
         fixed = float(np.median(y - slope * x))
         if slope >= 0 and fixed >= 0:
             return fixed, slope

@@ -224,7 +224,7 @@ def fit(work: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
         from scipy.stats import theilslopes
 
         x, y = work[some], seconds[some]
-        slope = float(theilslopes(y, x)[0])
+        slope = float(np.asarray(theilslopes(y, x))[0])
         fixed = float(np.median(y - slope * x))
         if slope >= 0 and fixed >= 0:
             return fixed, slope

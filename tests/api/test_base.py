@@ -89,7 +89,7 @@ def test_a_cohort_is_prepared_on_the_way_and_its_store_is_kept(phantom_cohort, t
 
     def prepare(data, out, **more):
         prepared.append(out)
-        return plain(data, out, **SMALL, **more)
+        return plain(data, out, **{**more, **SMALL})
 
     monkeypatch.setattr("labelgan.api.base.prepare", prepare)
     out = tmp_path / "run"

@@ -228,10 +228,15 @@ def test_the_main_job_from_cohort_to_checked_samples(capsys, phantom_cohort, tmp
 
 
 def test_lesions_outside_the_crop_are_warned_of(capsys, phantom_cohort, tmp_path):
-    code, _, err = run(capsys, "prepare", phantom_cohort, tmp_path / "store", "--size", "16", "--spacing", "6")
+    small = ("prepare", phantom_cohort, tmp_path / "store", "--size", "16", "--spacing", "6")
+    assert "of the lesion voxels lie outside the slices" in fails(capsys, *small)
+    code, _, err = run(capsys, *small, "--set", "max_cropped=1")
     assert code == 0
-    assert "lesion voxels of" in err
-    assert err.splitlines()[-1].endswith("; use a larger --size")
+    assert "of the lesion voxels lie outside the slices" in err
+    code, _, err = run(capsys, "prepare", phantom_cohort, tmp_path / "fitted", "--size", "16", "--spacing", "auto")
+    assert code == 0
+    assert "outside" not in err
+    assert "such as 1.5, or auto" in fails(capsys, *small[:-1], "coarse")
 
 
 def test_an_occupied_output_is_refused(capsys, phantom_store, tiny_run, phantom_cohort):

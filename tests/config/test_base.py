@@ -57,7 +57,7 @@ def test_unknown_keys_are_named(tmp_path):
         ({"size": (64, 30)}, r"setting 'size\.1': .*multiple of 8 \(got 30\)"),
         ({"size": (0, 64)}, r"setting 'size\.0': .* \(got 0\)"),
         ({"size": (-8, 64)}, r"setting 'size\.0': .* \(got -8\)"),
-        ({"spacing_mm": -1.0}, r"setting 'spacing_mm': .* \(got -1\.0\)"),
+        ({"spacing_mm": -1.0}, r"setting 'spacing_mm': .*greater than 0 \(got -1\.0\)"),
         ({"brain_mask": "mine"}, r"setting 'brain_mask': .*'deepbet' \(got 'mine'\)"),
     ],
 )

@@ -6,7 +6,7 @@ Example:
     From a folder of annotated scans to labelled synthetic slices:
 
     >>> import labelgan
-    >>> labelgan.prepare("scans", "store", size=(64, 64), spacing_mm=3.2)  # doctest: +SKIP
+    >>> labelgan.prepare("scans", "store", size=(64, 64), spacing_mm="auto")  # doctest: +SKIP
     >>> labelgan.train("store", "run", steps=2000, preset="laptop")  # doctest: +SKIP
     >>> labelgan.sample("run", "synthetic", num=100, format="wmh", seed=1)  # doctest: +SKIP
     >>> labelgan.check("synthetic").ok  # doctest: +SKIP
@@ -139,7 +139,8 @@ def train(
     """Trains a generator; see `gan.train.train_generator`.
 
     Args:
-        store_or_data: a slice store, or a cohort, which is then prepared with the defaults into ``out/store``.
+        store_or_data: a slice store, or a cohort, which is prepared into ``out/store`` with the defaults, at a pixel
+            size at which slices hold every brain.
         out: run folder.
         model: key of ``config_gan.MODELS``, or ``auto``, which is the default.
         preset: key of ``config_gan.PRESETS``.
@@ -185,7 +186,7 @@ def _open_store(source: Path, out: Path, resume: bool, report: Report | None) ->
         return SliceStore.open(out / "store")
     if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
         raise DataError(out, "is not empty; go on with --resume, or name another folder")
-    return prepare(source, out / "store", report=report)
+    return prepare(source, out / "store", report=report, spacing_mm="auto")
 
 
 def sample(

@@ -119,7 +119,7 @@ def study_plan(
     from labelgan.study.run import gpus_of_a_job, look, make_plan
 
     out = Path(out)
-    cohort, test = look(sources, out, report)
+    cohort, test = look(sources, out, report, config.prepare)
     plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
     ledger = Ledger(out)
     return plan, estimate_plan(plan, ledger, config, cohort, test, workers=workers, device=device, tell=tell)

@@ -18,7 +18,7 @@ from labelgan.cli import segment as cli_segment
 from labelgan.cli import studio as cli_studio
 from labelgan.cli import study as cli_study
 from labelgan.cli.errors import told
-from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, ids, say, slice_size
+from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, Spacing, ids, pixel_size, say, slice_size
 from labelgan.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS
 from labelgan.core.version import __version__
 
@@ -129,9 +129,7 @@ def prepare(
     size: Annotated[
         str | None, typer.Option(help="Slice size in pixels, ROWS or ROWSxCOLUMNS, divisible by 8. (default: 200)")
     ] = None,
-    spacing: Annotated[
-        float | None, typer.Option(help="Resample in the plane to this pixel size, mm. (default: as stored)")
-    ] = None,
+    spacing: Spacing = None,
     every: Annotated[int | None, typer.Option(help="Keep every K-th slice. (default: 1)")] = None,
     brain_mask: Annotated[str | None, typer.Option(help="auto, li2018, file or deepbet. (default: auto)")] = None,
     n4: Annotated[bool, typer.Option("--n4", help="N4 bias field correction.")] = False,
@@ -147,7 +145,7 @@ def prepare(
     from labelgan.core.progress import Progress
     from labelgan.data.pseudonyms import using
 
-    named: dict[str, Any] = {"spacing_mm": spacing, "every": every, "brain_mask": brain_mask}
+    named: dict[str, Any] = {"spacing_mm": pixel_size(spacing), "every": every, "brain_mask": brain_mask}
     named |= {"size": None if size is None else slice_size(size), "n4": n4 or None, "register_t1": register_t1 or None}
     config = PrepareConfig.build({key: value for key, value in named.items() if value is not None}, "prepare")
     config = config.with_settings(settings or [])
@@ -161,10 +159,6 @@ def prepare(
         f"{len(store)} slices of {store.size[0]}×{store.size[1]} ({', '.join(store.channels)}) "
         f"from {len(store.cases)} cases, {lesions} with a lesion, in {out}"
     )
-    cropped = [case for case in store.cases if case.lesion_voxels_cropped]
-    if cropped:
-        lost = sum(case.lesion_voxels_cropped for case in cropped)
-        say(f"warning: {lost} lesion voxels of {len(cropped)} cases lie outside the slices; use a larger --size")
     for warning in warnings:
         say(f"warning: {warning}")
 

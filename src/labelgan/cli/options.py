@@ -22,6 +22,16 @@ Pseudonymise = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MM",
+        help="Resample in the plane to this pixel size, mm; auto: as coarse as slices must be to hold every brain. "
+        "(default: as stored)",
+    ),
+]
+
+
 def say(text: str) -> None:
     """Prints a line on stderr."""
     typer.echo(text, err=True)
@@ -30,6 +40,16 @@ def say(text: str) -> None:
 def ids(text: str) -> list[str]:
     """Splits ids at commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def pixel_size(text: str | None) -> float | str | None:
+    """Reads a pixel size in mm, or ``auto``."""
+    if text is None or text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--spacing {text}", "expected a pixel size in mm, such as 1.5, or auto") from None
 
 
 def slice_size(text: str) -> tuple[int, int]:

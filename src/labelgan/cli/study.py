@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labelgan.cli.options import Pseudonymise, Settings, ids, say, slice_size
+from labelgan.cli.options import Pseudonymise, Settings, Spacing, ids, pixel_size, say, slice_size
 from labelgan.core.errors import EXIT_DONE, EXIT_PROBLEMS, EXIT_REFUSED, ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def study(
         str | None, typer.Option(help="laptop: sizes for a CPU, of generator, segmenter and slices.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Slice size in pixels, as in `prepare`. (default: 200)")] = None,
-    spacing: Annotated[float | None, typer.Option(help="Pixel size to resample to, mm. (default: as stored)")] = None,
+    spacing: Spacing = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with every setting, such as a study's own.")] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
@@ -89,7 +89,7 @@ def study(
             "share": share,
             "seed": seed,
             "prepare.size": _side(size),
-            "prepare.spacing_mm": spacing,
+            "prepare.spacing_mm": pixel_size(spacing),
         }
     )
     planned = api.study_config(

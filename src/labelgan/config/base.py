@@ -31,7 +31,8 @@ class Config(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            # without the names that pydantic gives the members of a union, such as constrained-float
+            key = ".".join(str(part) for part in first["loc"] if str(part).isidentifier() or isinstance(part, int))
             if first["type"] == "extra_forbidden":
                 of_file = "; take it out, or use the version of labelgan that wrote it"
                 raise ConfigError(
@@ -119,8 +120,10 @@ class PrepareConfig(Config):
     size: tuple[Side, Side] = Field(
         default=(200, 200), description="rows and columns of a store slice, pixels; divisible by 8"
     )
-    spacing_mm: float | None = Field(
-        default=None, gt=0, description="in-plane resampling to this pixel size, mm; None: native grid"
+    spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
+        default=None,
+        description="in-plane resampling to this pixel size, mm; None: native grid; auto: native, or as coarse as "
+        "slices of this size must be to hold every brain",
     )
     every: int = Field(default=1, ge=1, description="keep every K-th axial slice (thin slices)")
     brain_mask: Literal["auto", "li2018", "file", "deepbet"] = Field(
@@ -138,4 +141,7 @@ class PrepareConfig(Config):
     drop_empty: bool = Field(default=True, description="leave out slices without brain")
     min_brain_fraction: float = Field(
         default=0.02, ge=0, le=1, description="a slice with less brain than this share of its pixels is empty"
+    )
+    max_cropped: float = Field(
+        default=0.01, ge=0, le=1, description="largest share of all lesion voxels that may lie outside the slices"
     )

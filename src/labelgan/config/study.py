@@ -21,7 +21,13 @@ AUTO = "auto"
 
 # What ``--preset`` sets besides the presets of that name of generator and segmenter: slices that a CPU can train on.
 STUDY_PRESETS: dict[str, tuple[str, ...]] = {
-    "laptop": ("prepare.size=[64, 64]", "members=1", "samples=200", "generator.train.steps=1000"),
+    "laptop": (
+        "prepare.size=[64, 64]",
+        "prepare.spacing_mm=auto",
+        "members=1",
+        "samples=200",
+        "generator.train.steps=1000",
+    ),
 }
 
 

@@ -48,8 +48,8 @@ class StoredCase(_Record):
     """One case of a store; its slices are the rows ``first`` to ``first + count - 1``.
 
     ``pixel_mm`` is the size of a store pixel along rows and columns, ``slice_mm`` the distance between neighbouring
-    slices of the native grid, ``lesion_voxels_cropped`` the native lesion voxels outside the crop, ``hashes`` the
-    hash of each channel's voxels as they were read.
+    slices of the native grid, ``hashes`` the hash of each channel's voxels as they were read. ``brain_voxels`` and
+    ``lesion_voxels`` count native voxels, ``..._cropped`` those outside the slices; 0 in stores of earlier versions.
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
@@ -62,6 +62,9 @@ class StoredCase(_Record):
     count: int = Field(ge=1)
     pixel_mm: tuple[float, float]
     slice_mm: float
+    brain_voxels: int = Field(0, ge=0)
+    brain_voxels_cropped: int = Field(0, ge=0)
+    lesion_voxels: int = Field(0, ge=0)
     lesion_voxels_cropped: int = Field(0, ge=0)
     hashes: dict[str, str]
     intensity: dict[str, Intensity]

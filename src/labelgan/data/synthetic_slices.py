@@ -218,6 +218,7 @@ def slice_affine(grid: Volume, picture: bool, manifest: Mapping[str, Any]) -> np
 def _geometry(grid: Volume, picture: bool, store: SliceStore, manifest: Mapping[str, Any]) -> SliceGeometry:
     affine, spacing = slice_affine(grid, picture, manifest), store.config.spacing_mm
     geometry = SliceGeometry.of(grid.data.shape, affine, store.size)
+    assert spacing != "auto"  # a store's own is resolved
     if spacing is None or np.allclose(geometry.spacing_mm[1:], spacing, rtol=1e-3):
         return geometry  # a NIfTI header rounds millimetres to single precision
     return SliceGeometry.of(grid.data.shape, affine, store.size, spacing)

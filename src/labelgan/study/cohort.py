@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import DataError, LabelganError, LeakError
 from labelgan.core.files import read_json, sha256_file, write_json_atomic
 from labelgan.data.case import Case, require_safe_ids
+from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, told_path
 from labelgan.data.reading.read import voxel_hash
@@ -37,6 +39,8 @@ class KnownCase(BaseModel):
         files: path under the cohort's root to SHA-256 of the file.
         hashes: channel to voxel hash, whatever the file's form.
         lesion_ml: volume of the reference's lesions.
+        lesion_voxels: of the reference.
+        outside: name of a size and spacing of slices to the lesion voxels that lie outside of them.
         voxels: of the scan.
     """
 
@@ -50,6 +54,8 @@ class KnownCase(BaseModel):
     hashes: dict[str, str]
     lesion_ml: float
     voxels: int
+    lesion_voxels: int = 0
+    outside: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,16 @@ class KnownCohort:
         return {case.id: case.files for case in self.cases}
 
 
-def know_cohort(root: Path, cache: Path, report: Report | None = None) -> KnownCohort:
+def know_cohort(
+    root: Path, cache: Path, report: Report | None = None, prepare: PrepareConfig | None = None
+) -> KnownCohort:
     """Reads what a study must know of a cohort.
 
     Args:
         root: the cohort's folder.
         cache: JSON file that keeps it.
         report: called as (cases done, cases, case id).
+        prepare: the slices that are planned, whose crop is then known too; see `cropped_lesions`.
 
     Raises:
         DataError: the cohort cannot be read, or fewer than two patients are annotated; the message names the file.
@@ -113,11 +122,11 @@ def know_cohort(root: Path, cache: Path, report: Report | None = None) -> KnownC
         stamp = _stamp(case, root)
         before = known.get(case.id)
         if before is not None and before.stamp == stamp and before.patient == case.patient and before.site == case.site:
-            cases.append(before)
+            cases.append(_with_crop(before, case, prepare))
             continue
         if report is not None:
             report(number, len(annotated), case.id)
-        cases.append(_know(case, stamp, root))
+        cases.append(_with_crop(_know(case, stamp, root), case, prepare))
     if report is not None:
         report(len(annotated), len(annotated), "")
     if not cases:
@@ -172,6 +181,29 @@ def _know(case: Case, stamp: tuple[tuple[str, int, int], ...], root: Path) -> Kn
         lesion_ml=float(np.count_nonzero(mask.data == LESION)) * voxel_mm3 / 1000,
         voxels=int(mask.data.size),
     )
+
+
+def _with_crop(known: KnownCase, case: Case, prepare: PrepareConfig | None) -> KnownCase:
+    """Counts the lesion voxels outside the slices that are planned, where that is not known yet."""
+    if prepare is None or prepare.spacing_mm == "auto" or (name := _slices(prepare)) in known.outside:
+        return known
+    mask = case.load_mask()
+    assert mask is not None
+    lesion = mask.data == LESION
+    geometry = SliceGeometry.of(mask.data.shape, mask.affine, prepare.size, prepare.spacing_mm)
+    seen = geometry.to_native(np.ones((geometry.z.length, *geometry.size), dtype=bool), fill=False)
+    counts = {"lesion_voxels": int(np.count_nonzero(lesion))}
+    return known.model_copy(update={**counts, "outside": {**known.outside, name: int((lesion & ~seen).sum())}})
+
+
+def _slices(prepare: PrepareConfig) -> str:
+    return f"{prepare.size[0]}x{prepare.size[1]} {prepare.spacing_mm}"
+
+
+def cropped_lesions(cohort: KnownCohort, prepare: PrepareConfig) -> tuple[int, int]:
+    """Lesion voxels outside the slices that are planned, and all of them."""
+    name = _slices(prepare)
+    return sum(case.outside.get(name, 0) for case in cohort.cases), sum(case.lesion_voxels for case in cohort.cases)
 
 
 def _path(cohort: KnownCohort, case: KnownCase) -> Path:

@@ -127,7 +127,7 @@ class _Planner:
                 raise ConfigError(f"{part}.train.devices", "a study's jobs have a device each; give it more --workers")
         digest = _digest(self.cohort.fingerprint())
         self.store = self.made.add(
-            Job(PREPARE, "slices of the whole cohort", {"cohort": digest, "config": _plain(self.config.prepare)}, {})
+            Job(PREPARE, "slices of the whole cohort", {"cohort": digest, "config": _prepare_settings(self.config)}, {})
         )
         synthetic = [arm for arm in self.config.arms if ARMS[arm].synthetic]
         for fold in self.made.folds:
@@ -245,6 +245,14 @@ class _Planner:
 def _anywhere(train: dict[str, Any]) -> dict[str, Any]:
     """A training's settings without where it runs."""
     return {key: value for key, value in train.items() if key != "devices"} | _ANYWHERE
+
+
+def _prepare_settings(config: StudyConfig) -> dict[str, Any]:
+    """The settings of the slices; a limit that changes none of their bytes only where it is not the default."""
+    settings = _plain(config.prepare)
+    if config.prepare.max_cropped == type(config.prepare).model_fields["max_cropped"].default:
+        del settings["max_cropped"]
+    return settings
 
 
 def _plain(config: Config) -> dict[str, Any]:

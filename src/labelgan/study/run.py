@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labelgan.config.base import PrepareConfig
 from labelgan.config.study import EngineConfig, StudyConfig
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.files import is_half_written, lock_folder, read_json, sha256_file, write_json_atomic
 from labelgan.data.curation import BESIDE_SAMPLES, read_curation
+from labelgan.data.prepare.crop import require_lesions_inside
 from labelgan.data.pseudonyms import keyfile, using
 from labelgan.study.arms import ARMS
-from labelgan.study.cohort import KnownCohort, know_cohort, require_one_patient_a_scan
+from labelgan.study.cohort import KnownCohort, cropped_lesions, know_cohort, require_one_patient_a_scan
 from labelgan.study.engine.base import Engine
 from labelgan.study.engine.engines import make_engine
 from labelgan.study.engine.ledger import Ledger
@@ -62,18 +64,23 @@ class StudyResult:
         return self.run.failed
 
 
-def look(sources: StudySources, out: Path, report: Report | None = None) -> tuple[KnownCohort, KnownCohort | None]:
+def look(
+    sources: StudySources, out: Path, report: Report | None = None, prepare: PrepareConfig | None = None
+) -> tuple[KnownCohort, KnownCohort | None]:
     """Reads what a study must know of its cohorts.
 
     Raises:
-        DataError: a cohort cannot be used.
+        DataError: a cohort cannot be used, or the slices that are planned leave out more than ``prepare.max_cropped``
+            of its lesion voxels.
         LeakError: a scan stands under two patients, or in both cohorts.
     """
-    cohort = know_cohort(sources.data, out / "cohort.json", report)
-    if sources.test is None:
-        return cohort, None
-    test = know_cohort(sources.test, out / "test-cohort.json", report)
-    require_one_patient_a_scan(cohort, test)
+    cohort = know_cohort(sources.data, out / "cohort.json", report, prepare)
+    test = None if sources.test is None else know_cohort(sources.test, out / "test-cohort.json", report, prepare)
+    if test is not None:
+        require_one_patient_a_scan(cohort, test)
+    for part in (cohort, test):
+        if part is not None and prepare is not None:
+            require_lesions_inside(*cropped_lesions(part, prepare), prepare.max_cropped, part.root)
     return cohort, test
 
 
@@ -134,7 +141,7 @@ def run_study(
     _require_study_folder(out)
     _require_same_names(out)
     with lock_folder(out):
-        cohort, test = look(sources, out, look_report)
+        cohort, test = look(sources, out, look_report, config.prepare)
         plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
         Places(sources.data, sources.test, sources.start_from, sources.synthetic, device, keyfile()).write(out)
         write_if_new(out / CONFIG, shareable(config).to_toml())

@@ -17,6 +17,7 @@ from labelgan.core.errors import DataError
 from labelgan.data.case import Case
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.brain import BrainTask, brain_mask
+from labelgan.data.prepare.crop import Reach
 from labelgan.data.prepare.face import shows_face
 from labelgan.data.reading.header import grid_corners
 from labelgan.data.volume import LESION, Volume
@@ -47,7 +48,8 @@ class PreparedCase:
         geometry: the way back to the native grid.
         intensity: per channel ``mean`` and ``sd``: intensity = z-score × sd + mean.
         hashes: per channel the hash of the voxels as they were read.
-        lesion_voxels_cropped: native lesion voxels outside the store's crop.
+        brain_voxels: native voxels of the brain; ``brain_voxels_cropped`` of them lie outside the slices.
+        lesion_voxels: native voxels of lesions; ``lesion_voxels_cropped`` of them lie outside the slices.
         face: whether an image looks as if it showed a face; see `face.shows_face`.
     """
 
@@ -60,47 +62,32 @@ class PreparedCase:
     geometry: SliceGeometry
     intensity: Mapping[str, Mapping[str, float]]
     hashes: Mapping[str, str]
+    brain_voxels: int
+    brain_voxels_cropped: int
+    lesion_voxels: int
     lesion_voxels_cropped: int
     face: bool = False
 
 
-def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | None = None) -> PreparedCase:
+def prepare_case(
+    case: Case, config: PrepareConfig, channels: Sequence[str] | None = None, brain: np.ndarray | None = None
+) -> PreparedCase:
     """Reads one case and makes its slices.
 
     Args:
         case: the case; its voxels are read here and let go again.
-        config: size, spacing, brain mask and the rest.
+        config: size, spacing (not ``auto``, which `prepare_store` resolves), brain mask and the rest.
         channels: which channels, in order; None takes the case's own.
+        brain: (X, Y, Z) the brain on the native grid, where `measure_brain` has found it already.
 
     Raises:
         DataError: a channel is missing, a file cannot be read or holds NaN, Inf or one value only, or grids differ.
     """
-    from labelgan.data.reading.read import voxel_hash
-
-    names = tuple(case.images if channels is None else channels)
-    if missing := [name for name in names if name not in case.images]:
-        raise DataError(case.id, f"has no {' and no '.join(missing)} image")
-    volumes = {name: case.load_image(name) for name in names}
-    hashes = {name: voxel_hash(volume) for name, volume in volumes.items()}
-    for name, volume in volumes.items():
-        if not np.isfinite(volume.data).all():
-            raise DataError(
-                case.images[name].path, "holds values that are not finite (NaN or Inf): make it again, or --exclude"
-            )
-    _require_different(case, volumes, hashes)
+    names, volumes, hashes, geometry = _read(case, config, channels)
     grid = volumes[names[0]]
-    try:
-        geometry = SliceGeometry.of(grid.data.shape, grid.affine, config.size, config.spacing_mm)
-    except ValueError as error:
-        raise DataError(case.images[names[0]].path, str(error)) from None
-    if config.register_t1:
-        volumes = _registered(volumes)
-    for name, volume in volumes.items():
-        require_same_grid(volume, grid, case.images[name].path)
     labels = _labels(case, grid)
-
-    axial = {name: geometry.to_axial(volume.data) for name, volume in volumes.items()}
-    brain = geometry.from_axial(brain_mask(BrainTask(case, axial, geometry, config)))
+    if brain is None:
+        brain = _brain(case, volumes, geometry, config)
     if config.n4:
         from labelgan.data.prepare.itk import correct_bias_field
 
@@ -132,9 +119,58 @@ def prepare_case(case: Case, config: PrepareConfig, channels: Sequence[str] | No
         geometry=geometry,
         intensity=intensity,
         hashes=hashes,
-        lesion_voxels_cropped=int((lesion & ~seen).sum()),
+        brain_voxels=int(np.count_nonzero(brain)),
+        brain_voxels_cropped=int(np.count_nonzero(brain & ~seen)),
+        lesion_voxels=int(np.count_nonzero(lesion)),
+        lesion_voxels_cropped=int(np.count_nonzero(lesion & ~seen)),
         face=any(shows_face(volume) for volume in volumes.values()),
     )
+
+
+def measure_brain(case: Case, config: PrepareConfig, channels: Sequence[str] | None = None) -> tuple[np.ndarray, Reach]:
+    """Finds the brain of a case on its native grid (X, Y, Z), and how far it reaches.
+
+    Raises:
+        DataError: as `prepare_case`.
+    """
+    _, volumes, _, geometry = _read(case, config.model_copy(update={"spacing_mm": None}), channels)
+    brain = _brain(case, volumes, geometry, config)
+    return brain, Reach.of(geometry.to_axial(brain), geometry)
+
+
+def _read(
+    case: Case, config: PrepareConfig, channels: Sequence[str] | None
+) -> tuple[tuple[str, ...], dict[str, Volume], dict[str, str], SliceGeometry]:
+    """Reads the channels of a case, and registers them where that is asked for: names, volumes, hashes, geometry."""
+    from labelgan.data.reading.read import voxel_hash
+
+    assert config.spacing_mm != "auto"
+    names = tuple(case.images if channels is None else channels)
+    if missing := [name for name in names if name not in case.images]:
+        raise DataError(case.id, f"has no {' and no '.join(missing)} image")
+    volumes = {name: case.load_image(name) for name in names}
+    hashes = {name: voxel_hash(volume) for name, volume in volumes.items()}
+    for name, volume in volumes.items():
+        if not np.isfinite(volume.data).all():
+            raise DataError(
+                case.images[name].path, "holds values that are not finite (NaN or Inf): make it again, or --exclude"
+            )
+    _require_different(case, volumes, hashes)
+    grid = volumes[names[0]]
+    try:
+        geometry = SliceGeometry.of(grid.data.shape, grid.affine, config.size, config.spacing_mm)
+    except ValueError as error:
+        raise DataError(case.images[names[0]].path, str(error)) from None
+    if config.register_t1:
+        volumes = _registered(volumes)
+    for name, volume in volumes.items():
+        require_same_grid(volume, grid, case.images[name].path)
+    return names, volumes, hashes, geometry
+
+
+def _brain(case: Case, volumes: Mapping[str, Volume], geometry: SliceGeometry, config: PrepareConfig) -> np.ndarray:
+    axial = {name: geometry.to_axial(volume.data) for name, volume in volumes.items()}
+    return geometry.from_axial(brain_mask(BrainTask(case, axial, geometry, config)))
 
 
 def _require_different(case: Case, volumes: Mapping[str, Volume], hashes: Mapping[str, str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Collection
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +16,9 @@ from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError, LabelganError
 from labelgan.core.files import new_folder, read_json, write_json_atomic, write_text_atomic
 from labelgan.core.version import __version__
-from labelgan.data.case import Cohort, require_safe_ids
-from labelgan.data.prepare.case import PreparedCase, prepare_case
+from labelgan.data.case import Case, Cohort, require_safe_ids
+from labelgan.data.prepare.case import PreparedCase, measure_brain, prepare_case
+from labelgan.data.prepare.crop import crop_warning, fitting_spacing, require_lesions_inside
 from labelgan.data.prepare.face import face_warning
 from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
@@ -75,10 +79,11 @@ def prepare_store(
         exclude: ids of cases or patients to leave out.
         force: replace ``out`` where it is a slice store already.
         progress: called as (cases done, cases, case id) before each case and once at the end.
-        warn: called with a line where cases may show a face.
+        warn: called with a line where cases may show a face, or parts of brains or lesions lie outside the slices.
 
     Raises:
-        DataError: the cohort cannot be read; the message names the file. Or another process makes the same store.
+        DataError: the cohort cannot be read; the message names the file. Or another process makes the same store, or
+            more than ``max_cropped`` of the lesion voxels lie outside the slices.
         ConfigError: ``out`` is in the way, or ``exclude`` names nobody.
         LeakError: the cohort is an export of scans and synthetic slices together.
     """
@@ -93,9 +98,11 @@ def prepare_store(
     with new_folder(out, replace=force) as building:
         faces = _write_store(cohort, building, config, exclude, progress)
         _require_free(out, force)
-    if warn is not None and (warning := face_warning(cohort, faces)) is not None:
-        warn(warning)
-    return SliceStore.open(out)
+    store = SliceStore.open(out)
+    for warning in (crop_warning(store.cases), face_warning(cohort, faces)):
+        if warn is not None and warning is not None:
+            warn(warning)
+    return store
 
 
 def _require_free(out: Path, force: bool) -> None:
@@ -121,6 +128,10 @@ def _write_store(
         raise DataError(cohort.root, "no case is left to prepare: --exclude names them all")
     require_safe_ids(cases, cohort.root)
     channels = cohort.channels or tuple(cases[0].images)
+    found: dict[str, PackedBrain] = {}
+    if config.spacing_mm == "auto":
+        spacing_mm, found = _fit_spacing(cases, config, channels, progress)
+        config = config.model_copy(update={"spacing_mm": spacing_mm})
     height, width = config.size
     stored: list[StoredCase] = []
     faces = 0
@@ -134,7 +145,8 @@ def _write_store(
         for number, case in enumerate(cases):
             if progress is not None:
                 progress(number, len(cases), case.id)
-            prepared = prepare_case(case, config, channels)
+            brain = found[case.id].unpacked() if case.id in found else None
+            prepared = prepare_case(case, config, channels, brain)
             voxels = tuple(prepared.hashes[channel] for channel in channels)
             owner_case, owner = owners.setdefault(voxels, (case.id, case.patient))
             if owner != case.patient:
@@ -146,6 +158,10 @@ def _write_store(
             masks.append(prepared.masks_ZHW)
             brains.append(prepared.brains_ZHW)
             index.append(_index_rows(prepared, number))
+    lesions, cropped = (
+        sum(getattr(case, key) for case in stored) for key in ("lesion_voxels", "lesion_voxels_cropped")
+    )
+    require_lesions_inside(cropped, lesions, config.max_cropped, cohort.root)
     try:
         manifest = StoreManifest(
             labelgan_version=__version__,
@@ -164,6 +180,38 @@ def _write_store(
     return faces
 
 
+@dataclass(frozen=True)
+class PackedBrain:
+    """A brain mask, compressed: some kilobytes a case between the two passes over a cohort."""
+
+    shape: tuple[int, ...]
+    packed: bytes
+
+    @classmethod
+    def of(cls, brain_XYZ: np.ndarray) -> Self:
+        """Compresses a boolean mask."""
+        return cls(brain_XYZ.shape, zlib.compress(np.packbits(brain_XYZ).tobytes(), 1))
+
+    def unpacked(self) -> np.ndarray:
+        """Gives the mask back."""
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(self.packed), np.uint8), count=math.prod(self.shape))
+        return bits.reshape(self.shape).astype(bool)
+
+
+def _fit_spacing(
+    cases: Sequence[Case], config: PrepareConfig, channels: tuple[str, ...], progress: Progress | None
+) -> tuple[float | None, dict[str, PackedBrain]]:
+    """The pixel size at which slices hold every brain, and the brains that were found for it."""
+    found, reaches = {}, []
+    for number, case in enumerate(cases):
+        if progress is not None:
+            progress(number, len(cases), f"brain of {case.id}")
+        brain, reach = measure_brain(case, config, channels)
+        found[case.id] = PackedBrain.of(brain)
+        reaches.append(reach)
+    return fitting_spacing(reaches, config.size), found
+
+
 def _record(prepared: PreparedCase, first: int) -> StoredCase:
     case = prepared.case
     slice_mm, row_mm, column_mm = prepared.geometry.spacing_mm
@@ -178,6 +226,9 @@ def _record(prepared: PreparedCase, first: int) -> StoredCase:
         count=len(prepared.z),
         pixel_mm=(row_mm, column_mm),
         slice_mm=slice_mm,
+        brain_voxels=prepared.brain_voxels,
+        brain_voxels_cropped=prepared.brain_voxels_cropped,
+        lesion_voxels=prepared.lesion_voxels,
         lesion_voxels_cropped=prepared.lesion_voxels_cropped,
         hashes=dict(prepared.hashes),
         intensity={channel: Intensity(**values) for channel, values in prepared.intensity.items()},

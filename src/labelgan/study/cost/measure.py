@@ -411,7 +411,7 @@ def _axial_slices(case: Case, config: PrepareConfig) -> int:
     from labelgan.data.reading.read import read_header
 
     header = read_header(next(iter(case.images.values())))
-    return SliceGeometry.of(header.shape, header.affine, config.size, config.spacing_mm).z.length
+    return SliceGeometry.of(header.shape, header.affine, config.size).z.length
 
 
 def _all_slices(cases: tuple[Case, ...], config: PrepareConfig, share: float) -> dict[str, float]:

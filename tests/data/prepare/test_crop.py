@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -43,15 +43,17 @@ def test_a_packed_brain_comes_back():
     assert np.array_equal(PackedBrain.of(brain).unpacked(), brain)
 
 
-def counted(brain: tuple[int, int], lesion: tuple[int, int]) -> SimpleNamespace:
-    return SimpleNamespace(
-        brain_voxels=brain[0], brain_voxels_cropped=brain[1], lesion_voxels=lesion[0], lesion_voxels_cropped=lesion[1]
-    )
+@dataclass
+class Counts:
+    brain_voxels: int
+    brain_voxels_cropped: int
+    lesion_voxels: int
+    lesion_voxels_cropped: int
 
 
 def test_what_lies_outside_is_said_in_one_line():
-    assert crop_warning([counted((100, 0), (10, 0))]) is None
-    line = crop_warning([counted((100, 30), (10, 5)), counted((100, 0), (0, 0))])
+    assert crop_warning([Counts(100, 0, 10, 0)]) is None
+    line = crop_warning([Counts(100, 30, 10, 5), Counts(100, 0, 0, 0)])
     assert line is not None
     assert line.startswith("15 % of the brains and 50 % of the lesion voxels lie outside the slices (1 cases)")
 

@@ -62,10 +62,10 @@ class StoredCase(_Record):
     count: int = Field(ge=1)
     pixel_mm: tuple[float, float]
     slice_mm: float
-    brain_voxels: int = Field(0, ge=0)
-    brain_voxels_cropped: int = Field(0, ge=0)
-    lesion_voxels: int = Field(0, ge=0)
-    lesion_voxels_cropped: int = Field(0, ge=0)
+    brain_voxels: int = Field(default=0, ge=0)
+    brain_voxels_cropped: int = Field(default=0, ge=0)
+    lesion_voxels: int = Field(default=0, ge=0)
+    lesion_voxels_cropped: int = Field(default=0, ge=0)
     hashes: dict[str, str]
     intensity: dict[str, Intensity]
     geometry: SliceGeometry

@@ -76,7 +76,7 @@ class Audited:
     def planted(self, fault: str) -> AuditSlices:
         """The slices with a fault of `GATE_OF` in them."""
         if fault == ONE_SLICE:
-            with_lesion = np.flatnonzero(self.unseen.lesion_NHW.any((1, 2)))
+            with_lesion = np.flatnonzero(self.unseen.lesions_NHW.any((1, 2)))
             return self.unseen.select(np.full(len(self.unseen), with_lesion[3]))
         kind, _, name = fault.partition(" ")
         if kind == "masks":

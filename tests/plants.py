@@ -53,10 +53,10 @@ def labelled(name: str, count: int, slices: int = 14, side: int = 64) -> AuditSl
     return AuditSlices(
         images,
         masks,
-        np.repeat(brain[None].astype(np.uint8), len(images), axis=0),
+        np.repeat(brain[None], len(images), axis=0),
         patients=names,
         cases=names,
-        z_fraction=np.full(len(images), 0.5, np.float32),
+        heights_N=np.full(len(images), 0.5, np.float32),
         names=np.array([f"{name}/{row}" for row in range(len(images))]),
     )
 

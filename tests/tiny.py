@@ -10,7 +10,8 @@ import numpy as np
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
-from labelgan.gan.inputs.content import Content, Slices
+from labelgan.data.slices import Slices
+from labelgan.gan.inputs.content import Content
 from labelgan.gan.run_folder import RunFolder
 
 SIZE = (32, 32)
@@ -49,7 +50,7 @@ def tiny_slices(count: int, seed: int, *, lesions: bool, size: tuple[int, int] =
     noise = 0.1 * rng.standard_normal((count, 2, *size))
     images_NCHW = np.where(brains_NHW[:, None], noise, -2.0) + 2.0 * lesions_NHW[:, None]
     heights_N = np.linspace(0.15, 0.9, count, dtype=np.float32)
-    return Slices(images_NCHW.astype(np.float32), lesions_NHW, brains_NHW, heights_N)
+    return Slices(images_NCHW.astype(np.float32), lesions_NHW.astype(np.uint8), brains_NHW, heights_N)
 
 
 def tiny_content() -> Content:

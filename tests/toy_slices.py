@@ -17,7 +17,7 @@ def toy_slices(count: int, seed: int, *, side: int = 32, patients: int = 6, synt
     rows, columns = np.mgrid[:side, :side] / (side - 1) - 0.5
     images = np.empty((count, 2, side, side), np.float32)
     masks = np.zeros((count, side, side), np.uint8)
-    brains = np.zeros((count, side, side), np.uint8)
+    brains = np.zeros((count, side, side), bool)
     heights = np.empty(count, np.float32)
     own = [generator_for(seed, "patient", number).normal(0, 0.5, (2, side, side)) for number in range(patients)]
     for row in range(count):
@@ -37,5 +37,6 @@ def toy_slices(count: int, seed: int, *, side: int = 32, patients: int = 6, synt
     who = np.array([f"p{seed}_{row % patients}" for row in range(count)])
     names = np.array([f"s{seed}_{row}" for row in range(count)])
     if synthetic:
-        return AuditSlices(images, masks, brains, np.full(count, ""), names, np.full(count, np.nan, np.float32), names)
-    return AuditSlices(images, masks, brains, who, who, heights, np.array([f"{w}/z{r}" for r, w in enumerate(who)]))
+        return AuditSlices(images, masks, brains, names=names)
+    names = np.array([f"{patient}/z{row}" for row, patient in enumerate(who)])
+    return AuditSlices(images, masks, brains, heights, cases=who, patients=who, names=names)

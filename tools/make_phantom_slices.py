@@ -43,10 +43,7 @@ def main() -> None:
         shutil.rmtree(cohort)
     store = SliceStore.open(folder)
     rows = np.concatenate([_chosen(store, number) for number in range(len(store.cases))])
-    part = store.read(rows)
-    slices = PhantomSlices(
-        part.images_NCHW, part.brains_NHW > 0, store.index["z_fraction"][rows], store.channels, SPACING_MM
-    )
+    slices = PhantomSlices(store.read(rows), store.channels, SPACING_MM)
     stream = io.BytesIO()
     slices.write(stream)
     write_bytes_atomic(ASSET, stream.getvalue())

@@ -24,7 +24,7 @@ from labelgan.gan.sample import Generator
 def real_values(store: SliceStore, site: str) -> list[np.ndarray]:
     """Z-scores of a site's healthy brain pixels, channel by channel."""
     batch = store.read(store.rows_of(case.id for case in store.cases if case.site == site))
-    healthy_NHW = (batch.brains_NHW > 0) & (batch.masks_NHW == 0)
+    healthy_NHW = batch.brains_NHW & (batch.masks_NHW == 0)
     return [batch.images_NCHW[:, channel][healthy_NHW] for channel in range(len(store.channels))]
 
 

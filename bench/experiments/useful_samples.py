@@ -34,9 +34,9 @@ from labelgan.core.progress import Progress
 from labelgan.core.rng import generator_for
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import LESION
-from labelgan.seg.batches import ExtraSlices
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.predict import Ensemble, to_lesions
 from labelgan.seg.synthetic import read_synthetic
@@ -60,7 +60,7 @@ def gradient(network: torch.nn.Module, images_NCHW: np.ndarray, masks_NHW: np.nd
     return torch.cat([grad.flatten() for grad in grads])
 
 
-def agreement(network: torch.nn.Module, store: SliceStore, judged_by: str, samples: ExtraSlices) -> np.ndarray:
+def agreement(network: torch.nn.Module, store: SliceStore, judged_by: str, samples: Slices) -> np.ndarray:
     """Cosine of every sample's gradient and that of a patient's lesion slices, (N,)."""
     rows = store.rows_of(case.id for case in store.cases if case.patient == judged_by)
     rows = rows[store.index["lesion_voxels"][rows] > 0]
@@ -167,7 +167,7 @@ def play(trial: Trial, generator: Path, steps: int, judges: Sequence[str]) -> di
     return found
 
 
-def _arrays(slices: ExtraSlices) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(slices: Slices) -> tuple[np.ndarray, np.ndarray]:
     return slices.images_NCHW.astype(np.float32), slices.masks_NHW
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labelgan.audit.slices import AuditData, AuditSlices, concatenate
+from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.data.prepare.brain_search import find_brains
 
@@ -16,7 +16,7 @@ def test_a_store_gives_its_slices(phantom_store):
     assert slices.z_scores([1]).dtype == np.float32
     assert np.array_equal(slices.z_scores(), phantom_store.images.astype(np.float32))
     assert np.array_equal(slices.masks_NHW, phantom_store.masks)
-    assert np.array_equal(slices.z_fraction, phantom_store.index["z_fraction"])
+    assert np.array_equal(slices.heights_N, phantom_store.index["z_fraction"])
     assert set(slices.patients) == {"P001", "P002", "P003"}
     assert len(set(slices.names)) == len(slices)
 
@@ -37,26 +37,12 @@ def test_a_draw_is_seeded_and_without_repeats(phantom_store):
     some = [AuditSlices.from_store(phantom_store, max_slices=7, seed=seed).names.tolist() for seed in (1, 1, 2)]
     assert some[0] == some[1] != some[2]
     assert len(set(some[0])) == 7
-    whole = AuditSlices.from_store(phantom_store)
-    assert whole.subset(100, 0) is whole
-    assert len(set(whole.subset(5, 0, "x").names)) == 5
-
-
-def test_select_takes_any_index(phantom_store):
-    slices = AuditSlices.from_store(phantom_store)
-    for rows in ([3, 1], slice(2, 4), slices.lesion_NHW.any(axis=(1, 2))):
-        part = slices.select(rows)
-        assert part.names.tolist() == slices.names[rows].tolist()
-        assert np.array_equal(part.images_NCHW, slices.images_NCHW[rows])
-    joined = concatenate([slices.select(slice(0, 2)), slices.select(slice(2, 5))])
-    assert joined.names.tolist() == slices.names[:5].tolist()
-    assert [block.stop - block.start for block in slices.select(slice(0, 7)).blocks(3)] == [3, 3, 1]
 
 
 def test_a_synthetic_cohort_has_no_patients(tiny_samples, phantom_store):
     slices = AuditSlices.from_cohort(tiny_samples, phantom_store)
     assert set(slices.patients) == {""}
-    assert np.isnan(slices.z_fraction).all()
+    assert np.isnan(slices.heights_N).all()
     assert slices.names.tolist() == [f"syn{number:06d}" for number in range(6)]
     some = AuditSlices.from_cohort(tiny_samples, phantom_store, max_slices=4, seed=3)
     assert len(set(some.names)) == 4

@@ -44,7 +44,7 @@ def test_read_gives_the_rows_asked_for_in_their_order(store):
     batch = store.read([5, 0, 5])
     assert batch.images_NCHW.shape == (3, 2, 16, 16)
     assert batch.images_NCHW.dtype == np.float32
-    assert batch.masks_NHW.dtype == batch.brains_NHW.dtype == np.uint8
+    assert (batch.masks_NHW.dtype, batch.brains_NHW.dtype) == (np.uint8, bool)
     np.testing.assert_array_equal(batch.images_NCHW[0], batch.images_NCHW[2])
     np.testing.assert_array_equal(batch.masks_NHW[1], store.masks[0])
     batch.images_NCHW[:] = 0  # a copy: the store is read-only

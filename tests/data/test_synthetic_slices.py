@@ -17,12 +17,8 @@ def test_real_cases_come_with_brains_and_heights(phantom_cohort, phantom_store):
     assert [part.case.id for part in read] == ["P002", "P003"]
     assert told == [(0, 2, "P002"), (1, 2, "P003"), (2, 2, "")]
     stored = phantom_store.volume("P002")
-    assert read[0].brains_ZHW is not None
-    assert read[0].z_fraction is not None
-    assert np.array_equal(read[0].brains_ZHW, stored.brains_NHW)
-    assert np.array_equal(read[0].masks_ZHW, stored.masks_NHW)
-    rows = phantom_store.rows_of(["P002"])
-    assert np.array_equal(read[0].z_fraction, phantom_store.index["z_fraction"][rows])
+    for name in ("masks_NHW", "brains_NHW", "heights_N", "cases", "patients"):
+        assert np.array_equal(getattr(read[0].slices, name), getattr(stored, name)), name
     assert read[0].hashes == phantom_store.case("P002").hashes
     assert not is_synthetic(phantom_cohort)
 
@@ -31,9 +27,10 @@ def test_synthetic_slices_have_neither(tiny_samples, phantom_store):
     cohort = read_cohort(tiny_samples)
     (read,) = read_labelled_slices(cohort, cohort.cases[:1], phantom_store)
     assert is_synthetic(tiny_samples)
-    assert read.images_ZCHW.shape == (1, 2, 32, 32)
-    assert read.brains_ZHW is None
-    assert read.z_fraction is None
+    assert read.slices.images_NCHW.shape == (1, 2, 32, 32)
+    assert not read.slices.brains_NHW.any()
+    assert np.isnan(read.slices.heights_N).all()
+    assert (read.slices.names.tolist(), read.slices.patients.tolist()) == (["syn000000"], [""])
 
 
 def test_a_missing_channel_is_named(phantom_cohort, phantom_store):

@@ -8,7 +8,8 @@ import torch
 
 from labelgan.config.seg import SegConfig
 from labelgan.core.rng import generator_for
-from labelgan.seg.batches import ExtraSlices, SegBatches, split_batch, steps_of, with_each_others_masks
+from labelgan.data.slices import Slices
+from labelgan.seg.batches import SegBatches, split_batch, steps_of, with_each_others_masks
 
 STILL = ["augment.flip=0", "augment.rotate=0", "augment.shear=0", "augment.zoom=[1, 1]"]
 
@@ -21,11 +22,11 @@ def batches_of(store, config, extra=None, member=0) -> SegBatches:
     return SegBatches(store, store.select(), extra, config, member, torch.device("cpu"))
 
 
-def extra_of(store, count: int = 7) -> ExtraSlices:
+def extra_of(store, count: int = 7) -> Slices:
     """Slices that are told by their first pixel: 100, 101, ..."""
     images = np.zeros((count, len(store.channels), *store.size), np.float16)
     images += 100 + np.arange(count)[:, None, None, None]
-    return ExtraSlices(images, np.ones((count, *store.size), np.uint8))
+    return Slices(images, np.ones((count, *store.size), np.uint8))
 
 
 def test_batches_have_the_stores_shapes_and_types(phantom_store):
@@ -123,7 +124,7 @@ def test_lesion_slices_are_sure_among_synthetic_ones_too(phantom_store):
 @pytest.mark.parametrize("count", [2, 3, 50])
 def test_shuffled_masks_are_all_there_and_all_elsewhere(count):
     masks = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, 2, 2))
-    extra = ExtraSlices(np.zeros((count, 1, 2, 2), np.float16), masks)
+    extra = Slices(np.zeros((count, 1, 2, 2), np.float16), masks)
     for seed in range(20):
         handed = with_each_others_masks(extra, generator_for(seed, "ring")).masks_NHW[:, 0, 0]
         assert sorted(handed) == list(range(count))

@@ -211,9 +211,9 @@ def _draw(data: AuditData, result: AuditReport, out: Path, seed: int) -> None:
         old.unlink()
     for name, part in (("samples", data.samples), ("train", data.train)):
         shown = part.select(np.sort(generator_for(seed, "shown", name).permutation(len(part))[:SHOWN]))
-        save_png(pictures / f"{name}.png", mosaic(shown.z_scores(), shown.lesion_NHW, columns=2))
+        save_png(pictures / f"{name}.png", mosaic(shown.z_scores(), shown.lesions_NHW, columns=2))
     for number, pair in enumerate(result.closest, start=1):
         rows = ((data.samples, pair["sample_row"]), (data.train, pair["train_row"]))
         images_NCHW = np.stack([part.z_scores(row) for part, row in rows])
-        masks_NHW = np.stack([part.lesion_NHW[row] for part, row in rows])
+        masks_NHW = np.stack([part.lesions_NHW[row] for part, row in rows])
         save_png(pictures / f"closest_{number:02d}.png", mosaic(images_NCHW, masks_NHW, columns=2))

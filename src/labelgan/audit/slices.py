@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from labelgan.core.rng import generator_for
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.brain_search import find_brains
 from labelgan.data.prepare.case import Z_LIMIT
+from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
 
@@ -24,79 +25,18 @@ Progress = Callable[[int, int, str], None]
 _JOINED = 256  # cases that are joined at once: many small arrays would leave holes in memory that large ones cannot use
 
 
-@dataclass(frozen=True, eq=False)
-class AuditSlices:
-    """Labelled slices in memory. Letters: N slices, C channels, H rows, W columns.
+class AuditSlices(Slices):
+    """Slices as an audit reads them, and their brains found from each slice alone.
 
-    Attributes:
-        images_NCHW: z-scores, float16 as stores keep them, or float32. Ten thousand slices in single precision would
-            fill the memory that an audit may have; what computes takes `z_scores` of a block.
-        masks_NHW: uint8, 0 background, 1 lesion, 2 other pathology.
-        brains_NHW: uint8, 0 or 1; estimated slice by slice for synthetic ones.
-        patients: (N,) str, empty where unknown (synthetic slices).
-        cases: (N,) str.
-        z_fraction: (N,) float32, height in the brain from 0 to 1, nan where unknown.
-        names: (N,) str, unique: the case, and the slice where the case has several.
+    Images are float16, as stores keep them: ten thousand slices in single precision would fill the memory that an
+    audit may have. What computes takes `z_scores` of a block.
     """
-
-    images_NCHW: np.ndarray
-    masks_NHW: np.ndarray
-    brains_NHW: np.ndarray
-    patients: np.ndarray
-    cases: np.ndarray
-    z_fraction: np.ndarray
-    names: np.ndarray
-
-    def __post_init__(self) -> None:
-        count, _, height, width = self.images_NCHW.shape
-        assert self.images_NCHW.dtype in (np.float16, np.float32)
-        assert self.masks_NHW.shape == self.brains_NHW.shape == (count, height, width)
-        assert all(len(part) == count for part in (self.patients, self.cases, self.z_fraction, self.names))
-
-    def __len__(self) -> int:
-        return len(self.images_NCHW)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Rows and columns of a slice."""
-        return self.images_NCHW.shape[2], self.images_NCHW.shape[3]
-
-    def z_scores(self, rows: Any = slice(None)) -> np.ndarray:
-        """The images of some rows in single precision: (n, C, H, W) float32."""
-        return np.asarray(self.images_NCHW[rows], np.float32)
-
-    @property
-    def lesion_NHW(self) -> np.ndarray:
-        """Where the mask is lesion, bool; other pathology is not."""
-        return self.masks_NHW == 1
 
     @cached_property
     def lone_brains_NHW(self) -> np.ndarray:
         """Brains, each found from its slice alone as those of synthetic slices are; found once."""
         synthetic = not (self.patients != "").any()
         return self.brains_NHW if synthetic else find_brains(self.images_NCHW[:, 0])
-
-    def select(self, rows: Any) -> Self:
-        """The slices of some rows: an index array, a bool array or a Python slice."""
-        return type(self)(
-            self.images_NCHW[rows],
-            self.masks_NHW[rows],
-            self.brains_NHW[rows],
-            self.patients[rows],
-            self.cases[rows],
-            self.z_fraction[rows],
-            self.names[rows],
-        )
-
-    def subset(self, most: int, seed: int, *names: str | int) -> Self:
-        """At most ``most`` slices, drawn without repeats from a named stream, in their order."""
-        if len(self) <= most:
-            return self
-        return self.select(np.sort(generator_for(seed, *names).permutation(len(self))[:most]))
-
-    def blocks(self, size: int) -> Iterator[slice]:
-        """Python slices that cut the rows into blocks, so that work on them stays bounded in memory."""
-        return (slice(start, min(start + size, len(self))) for start in range(0, len(self), size))
 
     @classmethod
     def from_store(
@@ -132,15 +72,8 @@ class AuditSlices:
             raise DataError(store.path, "has no labelled slice of the cases that are wanted")
         if max_slices is not None and len(rows) > max_slices:
             rows = np.sort(generator_for(seed, "audit slices").permutation(rows)[:max_slices])
-        index = store.index[rows]
-        of = [store.cases[number] for number in index["case"]]
-        return cls(
-            *(_rows_of(store, name, rows) for name in ("images", "masks", "brains")),
-            patients=np.array([case.patient for case in of]),
-            cases=np.array([case.id for case in of]),
-            z_fraction=np.array(index["z_fraction"], np.float32),
-            names=np.array([f"{case.id}/z{z}" for case, z in zip(of, index["z"], strict=True)]),
-        )
+        images_NCHW, masks_NHW, brains_NHW = (_rows_of(store, name, rows) for name in ("images", "masks", "brains"))
+        return cls(images_NCHW, masks_NHW, brains_NHW.view(bool), **store.facts(rows))
 
     @classmethod
     def from_cohort(
@@ -151,7 +84,7 @@ class AuditSlices:
         max_slices: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
-    ) -> AuditSlices:
+    ) -> Self:
         """Reads any labelled cohort as slices on a store's grid and scale; see `data.synthetic_slices`.
 
         Args:
@@ -171,30 +104,15 @@ class AuditSlices:
             cases = [cases[number] for number in chosen]
         if not cases:
             raise DataError(root, "holds no case")
-        parts: list[AuditSlices] = []
-        joined: list[AuditSlices] = []
+        parts: list[Slices] = []
+        joined: list[Slices] = []
         for read in read_labelled_slices(cohort, cases, store, progress):
-            images_ZCHW = read.images_ZCHW.clip(-Z_LIMIT, Z_LIMIT).astype(np.float16)  # as in the store
-            count = len(images_ZCHW)
-            # of synthetic slices they are found at the end, all at once
-            brains_ZHW = np.zeros(read.masks_ZHW.shape, bool) if read.brains_ZHW is None else read.brains_ZHW
-            heights = np.full(count, np.nan) if read.z_fraction is None else read.z_fraction
-            names = [read.case.id if count == 1 else f"{read.case.id}/{number}" for number in range(count)]
-            parts.append(
-                AuditSlices(
-                    images_ZCHW,
-                    read.masks_ZHW.astype(np.uint8),
-                    brains_ZHW.astype(np.uint8),
-                    patients=np.array(["" if synthetic else read.case.patient] * count),
-                    cases=np.array([read.case.id] * count),
-                    z_fraction=heights.astype(np.float32),
-                    names=np.array(names),
-                )
-            )
+            images_NCHW = read.slices.images_NCHW.clip(-Z_LIMIT, Z_LIMIT).astype(np.float16)  # as in the store
+            parts.append(dataclasses.replace(read.slices, images_NCHW=images_NCHW))
             if len(parts) == _JOINED:
-                joined.append(concatenate(parts))
+                joined.append(Slices.concatenate(parts))
                 parts = []
-        slices = concatenate([*joined, *parts])
+        slices = cls.concatenate([*joined, *parts])
         if synthetic:
             slices = dataclasses.replace(slices, brains_NHW=find_brains(slices.images_NCHW[:, 0]))
         return slices if max_slices is None else slices.subset(max_slices, seed, "audit slices")
@@ -203,12 +121,6 @@ class AuditSlices:
 def _rows_of(store: SliceStore, name: str, rows: np.ndarray) -> np.ndarray:
     """Copies rows of one of a store's arrays by a mapping of their own, which lets go of the pages that it read."""
     return np.asarray(getattr(SliceStore.open(store.path), name)[rows])
-
-
-def concatenate(parts: list[AuditSlices]) -> AuditSlices:
-    """Joins slices of one grid."""
-    fields = list(AuditSlices.__dataclass_fields__)
-    return AuditSlices(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
 class Encoder(Protocol):

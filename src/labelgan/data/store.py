@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +18,7 @@ from labelgan.config.base import PrepareConfig, plain_words
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.files import read_json
 from labelgan.data.geometry import Order, SliceGeometry
+from labelgan.data.slices import Slices
 
 FORMAT = "labelgan-store"
 FORMAT_VERSION = 1
@@ -99,18 +101,6 @@ class StoreManifest(_Record):
         return self
 
 
-@dataclass(frozen=True)
-class SliceBatch:
-    """Slices read from a store: float32 z-scores (N, C, H, W), uint8 masks of 0, 1, 2 and uint8 brains (N, H, W)."""
-
-    images_NCHW: np.ndarray
-    masks_NHW: np.ndarray
-    brains_NHW: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images_NCHW)
-
-
 @dataclass(frozen=True, eq=False)
 class SliceStore:
     """An open store; open one with `SliceStore.open`.
@@ -190,13 +180,25 @@ class SliceStore:
         """The cases in order of their rows."""
         return self.manifest.cases
 
-    def read(self, rows: Any) -> SliceBatch:
+    def read(self, rows: Any) -> Slices:
         """Reads slices by row: a list, an array or a slice of them, in the order given, repeats allowed."""
-        return SliceBatch(
-            images_NCHW=self.images[rows].astype(np.float32),
-            masks_NHW=np.array(self.masks[rows]),
-            brains_NHW=np.array(self.brains[rows]),
-        )
+        images_NCHW = self.images[rows].astype(np.float32)
+        return Slices(images_NCHW, np.array(self.masks[rows]), self.brains[rows] > 0, **self.facts(rows))
+
+    def facts(self, rows: Any) -> dict[str, np.ndarray]:
+        """Heights, cases, patients and names of rows, as `Slices` has them."""
+        index, (cases, patients) = self.index[rows], self._ids
+        names = np.char.add(np.char.add(cases[index["case"]], "/z"), index["z"].astype(str))
+        return {
+            "heights_N": np.array(index["z_fraction"], np.float32),
+            "cases": cases[index["case"]],
+            "patients": patients[index["case"]],
+            "names": names,
+        }
+
+    @cached_property
+    def _ids(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([case.id for case in self.cases]), np.array([case.patient for case in self.cases])
 
     def case(self, case_id: str) -> StoredCase:
         """The case of an id; raises ConfigError when the store has none."""
@@ -215,7 +217,7 @@ class SliceStore:
         ranges = [np.arange(case.first, case.first + case.count) for case in cases]
         return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
 
-    def volume(self, case_id: str) -> SliceBatch:
+    def volume(self, case_id: str) -> Slices:
         """All slices of a case, from the lowest up; which ones they are stands in ``index["z"]``."""
         case = self.case(case_id)
         return self.read(slice(case.first, case.first + case.count))

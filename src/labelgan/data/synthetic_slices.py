@@ -16,6 +16,7 @@ from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import SYNTHETIC_SLICES
 from labelgan.data.prepare.case import from_unit, prepare_case
 from labelgan.data.reading.read import voxel_hash
+from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import Volume
 
@@ -28,19 +29,13 @@ class LabelledCase:
 
     Attributes:
         case: where they come from.
-        images_ZCHW: z-scores.
-        masks_ZHW: 0 background, 1 lesion, 2 other pathology.
+        slices: its slices; of synthetic ones no brain, height or patient is known.
         hashes: per channel the hash of the voxels as they were read.
-        brains_ZHW: bool; None for synthetic slices, of which no brain mask is known.
-        z_fraction: (Z,) height in the brain, 0 to 1; None likewise.
     """
 
     case: Case
-    images_ZCHW: np.ndarray
-    masks_ZHW: np.ndarray
+    slices: Slices
     hashes: Mapping[str, str]
-    brains_ZHW: np.ndarray | None = None
-    z_fraction: np.ndarray | None = None
 
 
 def is_synthetic(root: Path) -> bool:
@@ -77,19 +72,28 @@ def read_labelled_slices(
         if missing := [name for name in store.channels if name not in case.images]:
             raise DataError(case.id, f"has no {' and no '.join(missing)} image, the store has")
         if manifest.get("kind") == SYNTHETIC_SLICES:
-            yield LabelledCase(case, *_read_slice(case, store, manifest))
+            images_NCHW, masks_NHW, hashes = _read_slice(case, store, manifest)
+            slices = Slices(images_NCHW, masks_NHW, **_ids(case, len(images_NCHW)))
+            yield LabelledCase(case, slices, hashes)
         else:
             prepared = prepare_case(case, store.config, store.channels)
-            yield LabelledCase(
-                case,
+            count = len(prepared.images_ZCHW)
+            slices = Slices(
                 prepared.images_ZCHW,
                 prepared.masks_ZHW,
-                prepared.hashes,
                 prepared.brains_ZHW,
                 prepared.z_fraction,
+                patients=np.array([case.patient] * count),
+                **_ids(case, count),
             )
+            yield LabelledCase(case, slices, prepared.hashes)
     if progress is not None:
         progress(len(cases), len(cases), "")
+
+
+def _ids(case: Case, count: int) -> dict[str, np.ndarray]:
+    names = [case.id] if count == 1 else [f"{case.id}/{number}" for number in range(count)]
+    return {"cases": np.array([case.id] * count), "names": np.array(names)}
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def require_no_leak(
 def _read_slice(
     case: Case, store: SliceStore, manifest: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    """One synthetic slice: z-scores (Z, C, H, W), mask (Z, H, W), and the voxels' hashes."""
+    """One synthetic slice: float32 z-scores (1, C, H, W), uint8 mask (1, H, W), and the voxels' hashes."""
     volumes = {name: case.load_image(name) for name in store.channels}
     grid = next(iter(volumes.values()))
     mask = case.load_mask()

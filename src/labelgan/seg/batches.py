@@ -7,7 +7,7 @@ drawn.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,22 +15,11 @@ from torch import Tensor
 
 from labelgan.config.seg import SegConfig
 from labelgan.core.rng import generator_for
-from labelgan.data.store import SliceBatch, SliceStore
-from labelgan.data.volume import LESION
+from labelgan.data.slices import Slices
+from labelgan.data.store import SliceStore
 from labelgan.seg.augment import apply_moves, draw_moves
 from labelgan.seg.copypaste import CopyPaste
 from labelgan.training.team import ALONE, Team
-
-
-@dataclass(frozen=True, eq=False)
-class ExtraSlices:
-    """Slices besides the store's: float16 z-scores (N, C, H, W) and uint8 masks (N, H, W) of 0, 1 and 2."""
-
-    images_NCHW: np.ndarray
-    masks_NHW: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images_NCHW)
 
 
 class SegBatches:
@@ -46,7 +35,7 @@ class SegBatches:
         self,
         store: SliceStore,
         rows: np.ndarray,
-        extra: ExtraSlices | None,
+        extra: Slices | None,
         config: SegConfig,
         member: int,
         device: torch.device,
@@ -58,7 +47,7 @@ class SegBatches:
         self.copypaste = CopyPaste(store, rows)
         if extra is not None and config.train.shuffle_synthetic_masks:
             self.extra = extra = with_each_others_masks(extra, self._rng("shuffled masks"))
-        self.extra_lesion_rows = np.flatnonzero(() if extra is None else (extra.masks_NHW == LESION).any(axis=(1, 2)))
+        self.extra_lesion_rows = np.flatnonzero(() if extra is None else extra.lesions_NHW.any(axis=(1, 2)))
 
     def batch(self, step: int, team: Team = ALONE) -> tuple[Tensor, Tensor]:
         """Gives this process's part of a step's batch, on the device.
@@ -73,7 +62,7 @@ class SegBatches:
             masks.append(real.masks_NHW)
         if self.extra is not None and self.synthetic:
             chosen = self._choose("synthetic", len(self.extra), self.extra_lesion_rows, step, self.synthetic)
-            images.append(self.extra.images_NCHW[chosen].astype(np.float32))
+            images.append(self.extra.z_scores(chosen))
             masks.append(self.extra.masks_NHW[chosen])
         images_NCHW, masks_NHW = np.concatenate(images), np.concatenate(masks)
         return apply_moves(
@@ -82,7 +71,7 @@ class SegBatches:
             draw_moves(self._rng("moves", step), len(images_NCHW), self.config.augment).part(team),
         )
 
-    def _real(self, step: int) -> SliceBatch:
+    def _real(self, step: int) -> Slices:
         rows = self.rows[self._choose("real", len(self.rows), self.lesion_rows, step, self.real)]
         part, share = self.store.read(rows), self.config.train.copypaste
         return self.copypaste.paste(part, rows, share, self._rng("copy-paste", step)) if share else part
@@ -108,7 +97,7 @@ class SegBatches:
         return generator_for(self.config.train.seed, "member", self.member, *names)
 
 
-def with_each_others_masks(extra: ExtraSlices, rng: np.random.Generator) -> ExtraSlices:
+def with_each_others_masks(extra: Slices, rng: np.random.Generator) -> Slices:
     """Gives every slice the mask of another one: all slices in one ring, drawn at random, handed on by one place.
 
     Raises:
@@ -119,7 +108,7 @@ def with_each_others_masks(extra: ExtraSlices, rng: np.random.Generator) -> Extr
     ring = rng.permutation(len(extra))
     masks_NHW = np.empty_like(extra.masks_NHW)
     masks_NHW[ring] = extra.masks_NHW[np.roll(ring, 1)]
-    return ExtraSlices(extra.images_NCHW, masks_NHW)
+    return replace(extra, masks_NHW=masks_NHW)
 
 
 def split_batch(config: SegConfig, with_synthetic: bool) -> tuple[int, int]:

@@ -6,11 +6,12 @@ slice at about the place that it came from; the masks are united. Parameters are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from labelgan.data.store import SliceBatch, SliceStore
+from labelgan.data.slices import Slices
+from labelgan.data.store import SliceStore
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 HEIGHT = 0.15  # of the brain's height; lesions come from slices no further above or below, where there are such
@@ -43,7 +44,7 @@ class CopyPaste:
         patients = np.array([case.patient for case in store.cases])
         self.patients = patients[store.index["case"]]
 
-    def paste(self, part: SliceBatch, rows: np.ndarray, share: float, rng: np.random.Generator) -> SliceBatch:
+    def paste(self, part: Slices, rows: np.ndarray, share: float, rng: np.random.Generator) -> Slices:
         """Pastes lesions into a share of the slices, rounded down; the others come back as they were.
 
         A slice stays as it is where no other patient has a lesion, or where none of the tries lies inside the head.
@@ -60,7 +61,7 @@ class CopyPaste:
             if donor is None:
                 continue
             source = self.store.read([donor])
-            brain_HW = part.brains_NHW[target] > 0
+            brain_HW = part.brains_NHW[target]
             paste = _draw_paste(source.masks_NHW[0], brain_HW, rng)
             if paste is not None:
                 images_NCHW[target], masks_NHW[target] = paste_lesions(
@@ -69,7 +70,7 @@ class CopyPaste:
                     brain_HW,
                     paste,
                 )
-        return SliceBatch(images_NCHW, masks_NHW, part.brains_NHW)
+        return replace(part, images_NCHW=images_NCHW, masks_NHW=masks_NHW)
 
     def _donor(self, row: int, rng: np.random.Generator) -> int | None:
         """A lesion slice of another patient, from about the same height where there is one."""

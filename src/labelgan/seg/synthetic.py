@@ -14,16 +14,16 @@ from labelgan.core.files import sha256_file
 from labelgan.data.curation import read_curation
 from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore, StoredCase
 from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak, seen_by_generator
-from labelgan.seg.batches import ExtraSlices
 
 
 @dataclass(frozen=True)
 class SyntheticCohort:
     """What a training takes from a synthetic cohort: its slices, and where they come from for the manifest."""
 
-    slices: ExtraSlices
+    slices: Slices
     facts: dict[str, Any]
 
 
@@ -62,9 +62,9 @@ def read_synthetic(
         for value in read.hashes.values():
             if value in forbidden:
                 raise LeakError(root, f"case {read.case.id} has the voxels of the held-out case {forbidden[value]}")
-        images.append(read.images_ZCHW.astype(np.float16))
-        masks.append(read.masks_ZHW.astype(np.uint8))
-    slices = ExtraSlices(np.concatenate(images), np.concatenate(masks))
+        images.append(read.slices.images_NCHW.astype(np.float16))
+        masks.append(read.slices.masks_NHW)
+    slices = Slices(np.concatenate(images), np.concatenate(masks))
     generator = manifest.get("generator")
     facts: dict[str, Any] = {"name": root.resolve().name, "cases": len(cases), "slices": len(slices)}
     if curation.digest() is not None:

@@ -53,13 +53,7 @@ def sample_judge(run: str | Path, train: str | Path) -> Judge:
     fitted = SampleFilter.fit(AuditSlices.from_store(store, keep=[case["id"] for case in seen]))
 
     def judge(images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> Sequence[str]:
-        count = len(images_NCHW)
-        nobody, names = np.full(count, ""), np.array([str(number) for number in range(count)])
-        height = np.full(count, np.nan, np.float32)
-        brains_NHW = find_brains(images_NCHW[:, 0])
-        return fitted.judge(
-            AuditSlices(images_NCHW, masks_NHW, brains_NHW, nobody, names, height, names)
-        ).reasons.tolist()
+        return fitted.judge(AuditSlices(images_NCHW, masks_NHW, find_brains(images_NCHW[:, 0]))).reasons.tolist()
 
     return judge
 

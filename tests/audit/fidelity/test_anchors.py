@@ -37,7 +37,7 @@ def test_blurred_slices_keep_their_mean_and_lose_their_edges(slices):
     edges = [np.abs(np.diff(part.images_NCHW, axis=3)).mean() for part in (spoilt, slices)]
     assert edges[0] < 0.7 * edges[1]
     assert spoilt.z_scores().mean() == pytest.approx(slices.z_scores().mean(), abs=0.05)
-    had, has = slices.lesion_NHW, spoilt.lesion_NHW
+    had, has = slices.lesions_NHW, spoilt.lesions_NHW
     assert (has | ~had).all()
     assert has.sum() > 1.5 * had.sum()
     assert np.array_equal(has.any(axis=(1, 2)), had.any(axis=(1, 2)))

@@ -54,7 +54,7 @@ def test_a_few_slices_over_and_over_have_spread_and_repeat_all_the_same(slices):
 
 
 def test_equal_masks_overlap(slices):
-    lesioned = slices.select(slices.lesion_NHW.any(axis=(1, 2)))
+    lesioned = slices.select(slices.lesions_NHW.any(axis=(1, 2)))
     masks = np.repeat(lesioned.masks_NHW[:1] == 1, len(lesioned), axis=0).astype(np.uint8)
     found = measured(unnamed(dataclasses.replace(lesioned, masks_NHW=masks)), slices)
     assert found["diversity.mask_overlap"].value == 1

@@ -29,7 +29,7 @@ def test_coarse_features_are_means_of_fields(slices, monkeypatch):
     images, masks = coarse_images(slices, 4), coarse_masks(slices, 4)
     fields = np.tanh(slices.z_scores() / 4).reshape(len(slices), 2, 4, 8, 4, 8).mean(axis=(3, 5))
     np.testing.assert_allclose(images, fields.reshape(len(slices), -1), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(masks.sum(axis=1) * 64, slices.lesion_NHW.sum(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(masks.sum(axis=1) * 64, slices.lesions_NHW.sum(axis=(1, 2)), rtol=1e-5)
     monkeypatch.setattr("labelgan.audit.fidelity.features.BLOCK", 5)
     assert np.array_equal(images, coarse_images(slices, 4))
     assert coarse_masks(slices.select([]), 4).shape == (0, 16)

@@ -145,6 +145,6 @@ def test_compared_sets_have_one_size(sets):
 def test_lesion_sets_hold_lesions_alone(sets):
     train, held_out = sets
     cut = ComparedSets.of(AuditData(held_out, train, held_out), CONFIG, lesion_only=True)
-    assert cut.train.lesion_NHW.any(axis=(1, 2)).all()
-    assert len(cut.train) == train.lesion_NHW.any(axis=(1, 2)).sum()
+    assert cut.train.lesions_NHW.any(axis=(1, 2)).all()
+    assert len(cut.train) == train.lesions_NHW.any(axis=(1, 2)).sum()
     assert len(cut.samples) == len(cut.held_out)

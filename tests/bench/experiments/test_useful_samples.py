@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from bench.experiments.useful_samples import Trial, agreement, dsc, gradient, half_of
+from labelgan.data.slices import Slices
 from labelgan.gan.sample import sample_cohort
-from labelgan.seg.batches import ExtraSlices
 from labelgan.seg.predict import Ensemble
 from labelgan.seg.synthetic import read_synthetic
 from tiny import tiny_seg_config
@@ -23,7 +23,7 @@ def test_a_patients_own_slices_are_the_most_useful_to_it(network, phantom_store)
     rows = phantom_store.rows_of([case.id])
     row = rows[np.argmax(phantom_store.index["lesion_voxels"][rows])]
     part = phantom_store.read([row, rows[0]])
-    samples = ExtraSlices(part.images_NCHW.astype(np.float16), part.masks_NHW)
+    samples = Slices(part.images_NCHW.astype(np.float16), part.masks_NHW)
     found = agreement(network, phantom_store, case.patient, samples)
     assert found.shape == (2,)
     assert found[0] > 0.2

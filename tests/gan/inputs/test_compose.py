@@ -9,7 +9,7 @@ from scipy import ndimage
 from labelgan.config.gan import ContentConfig
 from labelgan.core.errors import ConfigError
 from labelgan.gan.inputs.compose import LOADS, Composer, Wish
-from labelgan.gan.inputs.content import Content, Slices
+from labelgan.gan.inputs.content import Content
 from tiny import tiny_content, tiny_slices
 
 
@@ -45,10 +45,7 @@ def test_lesions_lie_in_the_brain_and_are_brighter_than_around():
 
 def test_a_lesion_keeps_its_contrast_on_a_brighter_anatomy():
     content = tiny_content()
-    bright = Slices(
-        content.phantoms.images_NCHW + 5,
-        *(getattr(content.phantoms, name) for name in ("lesions_NHW", "brains_NHW", "heights_N")),
-    )
+    bright = replace(content.phantoms, images_NCHW=content.phantoms.images_NCHW + 5)
     for phantoms in (content.phantoms, bright):
         item = composer(Content(content.patients, phantoms), phantoms=1.0, lesion_free=0.0, contrast=0.0).compose(
             rng(1)
@@ -79,10 +76,7 @@ def test_shares_are_kept():
 
 def test_phantoms_alone_show_no_patients_anatomy():
     content = tiny_content()
-    marked = Slices(
-        content.patients.images_NCHW + 100,
-        *(getattr(content.patients, n) for n in ("lesions_NHW", "brains_NHW", "heights_N")),
-    )
+    marked = replace(content.patients, images_NCHW=content.patients.images_NCHW + 100)
     only = composer(Content(marked, content.phantoms), phantoms=1.0)
     for number in range(20):
         item = only.compose(rng(number))
@@ -100,9 +94,7 @@ def test_without_phantoms_patients_take_their_place():
 def test_where_every_slice_has_a_lesion_anatomies_keep_theirs():
     content = tiny_content()
     ill = content.patients.lesions_NHW.any(axis=(1, 2))
-    patients = Slices(
-        *(getattr(content.patients, n)[ill] for n in ("images_NCHW", "lesions_NHW", "brains_NHW", "heights_N"))
-    )
+    patients = content.patients.select(ill)
     made = [composer(Content(patients, tiny_slices(0, 0, lesions=False))).compose(rng(n)) for n in range(10)]
     assert all(item.lesion_HW.any() for item in made)
 
@@ -119,9 +111,9 @@ def test_a_wish_for_a_load_is_granted():
 
 def test_higher_loads_are_larger():
     content = tiny_content()
-    lesions = content.patients.lesions_NHW.copy()
-    lesions[0, 12:22, 12:22] = True
-    grown = Slices(content.patients.images_NCHW, lesions, content.patients.brains_NHW, content.patients.heights_N)
+    masks = content.patients.masks_NHW.copy()
+    masks[0, 12:22, 12:22] = 1
+    grown = replace(content.patients, masks_NHW=masks)
     low, high = (
         np.mean(
             [

@@ -75,7 +75,7 @@ def test_a_site_without_patients_or_lesions_is_refused(phantom_store):
         content.of_site("Madrid")
     with pytest.raises(ConfigError, match="the cohort's layout names none"):
         Content(content.patients, content.phantoms).of_site("Gamma")
-    healthy = replace(content.patients, lesions_NHW=np.zeros_like(content.patients.lesions_NHW))
+    healthy = replace(content.patients, masks_NHW=np.zeros_like(content.patients.masks_NHW))
     with pytest.raises(ConfigError, match="none of the slices from this site has a lesion"):
         replace(content, patients=healthy).of_site("Gamma")
 

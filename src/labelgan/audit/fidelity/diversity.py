@@ -85,12 +85,12 @@ def _overlap(data: AuditData, config: AuditConfig) -> Finding:
     name, title = "diversity.mask_overlap", "Dice of two samples' masks that are not empty"
     values: dict[str, float | None] = {}
     for key, part in {"samples": data.samples, "held_out": data.held_out}.items():
-        rows = np.flatnonzero(part.lesion_NHW.any(axis=(1, 2)))
+        rows = np.flatnonzero(part.lesions_NHW.any(axis=(1, 2)))
         pairs = random_pairs(_groups(part)[rows], config.fidelity.pairs, config.data.seed, key, "masks")
         if pairs is None:
             values[key] = None
             continue
-        lesion = part.lesion_NHW[rows]
+        lesion = part.lesions_NHW[rows]
         dice = [2 * (lesion[a] & lesion[b]).sum() / (lesion[a].sum() + lesion[b].sum()) for a, b in pairs.T]
         values[key] = float(np.mean(dice))
     note = "" if values["samples"] is not None else "fewer than two samples with a lesion"

@@ -20,7 +20,7 @@ def unit_images(slices: AuditSlices) -> Tensor:
 
 def lesion_masks(slices: AuditSlices) -> Tensor:
     """Lesion masks as a channel of 0 and 1: (N, 1, H, W) float32."""
-    return torch.from_numpy(slices.lesion_NHW[:, None].astype(np.float32))
+    return torch.from_numpy(slices.lesions_NHW[:, None].astype(np.float32))
 
 
 def coarse_images(slices: AuditSlices, side: int) -> np.ndarray:

@@ -53,7 +53,7 @@ class ComparedSets:
         most, seed = config.fidelity.max_compared, config.data.seed
         sets = {"samples": data.samples, "held-out": data.held_out, "train": data.train}
         rows = {
-            name: np.flatnonzero(part.lesion_NHW.any(axis=(1, 2))) if lesion_only else np.arange(len(part))
+            name: np.flatnonzero(part.lesions_NHW.any(axis=(1, 2))) if lesion_only else np.arange(len(part))
             for name, part in sets.items()
         }
         count = min(len(rows["samples"]), len(rows["held-out"]), most)

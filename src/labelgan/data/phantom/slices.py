@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from labelgan.data.reading.header import untrusted
 from labelgan.data.reading.npz import read_array
+from labelgan.data.slices import Slices
 
 ASSET = Path(__file__).parents[2] / "assets" / "phantom_slices.npz"
 LOWEST, HIGHEST = -3.0, 7.0  # z-scores that 0 and 255 stand for
@@ -24,33 +25,26 @@ MIDDLE = (0.4, 0.8)  # heights of the slices that tell how large a head is
 
 @dataclass(frozen=True, eq=False)
 class PhantomSlices:
-    """Healthy slices.
+    """Healthy slices as the package ships them.
 
     Attributes:
-        images_NCHW: float32 z-scores.
-        brains_NHW: bool.
-        heights_N: float32, height in the brain from 0 to 1.
+        slices: images, brains and heights; all masks are empty.
         channels: what the channels show.
         pixel_mm: side of a pixel.
     """
 
-    images_NCHW: np.ndarray
-    brains_NHW: np.ndarray
-    heights_N: np.ndarray
+    slices: Slices
     channels: tuple[str, ...]
     pixel_mm: float
 
-    def __len__(self) -> int:
-        return len(self.images_NCHW)
-
     def write(self, stream: IO[bytes]) -> None:
         """Writes them as a compressed NumPy archive, the images in eight bits."""
-        scaled = (self.images_NCHW - LOWEST) / (HIGHEST - LOWEST) * 255
+        scaled = (self.slices.images_NCHW - LOWEST) / (HIGHEST - LOWEST) * 255
         np.savez_compressed(
             stream,
             images=np.rint(np.clip(scaled, 0, 255)).astype(np.uint8),
-            brains=np.packbits(self.brains_NHW, axis=-1),
-            heights=self.heights_N.astype(np.float32),
+            brains=np.packbits(self.slices.brains_NHW, axis=-1),
+            heights=self.slices.heights_N.astype(np.float32),
             channels=np.array(self.channels),
             pixel_mm=np.float32(self.pixel_mm),
         )
@@ -65,45 +59,48 @@ class PhantomSlices:
             images = content["images"].astype(np.float32) / 255 * (HIGHEST - LOWEST) + LOWEST
             brains = np.unpackbits(content["brains"], axis=-1, count=images.shape[-1]).astype(bool)
             names = tuple(str(name) for name in content["channels"])
-            return cls(images, brains, content["heights"], names, float(content["pixel_mm"]))
+            return cls(_healthy(images, brains, content["heights"]), names, float(content["pixel_mm"]))
 
     def with_channels(self, channels: Sequence[str]) -> PhantomSlices | None:
         """The same slices with the channels named, in that order; None where phantoms lack one."""
         if not set(channels) <= set(self.channels):
             return None
         order = [self.channels.index(name) for name in channels]
-        return PhantomSlices(
-            self.images_NCHW[:, order], self.brains_NHW, self.heights_N, tuple(channels), self.pixel_mm
-        )
+        slices = replace(self.slices, images_NCHW=self.slices.images_NCHW[:, order])
+        return PhantomSlices(slices, tuple(channels), self.pixel_mm)
 
-    def on_grid(self, size: tuple[int, int], like: tuple[np.ndarray, np.ndarray]) -> PhantomSlices:
+    def on_grid(self, size: tuple[int, int], like: Slices) -> Slices:
         """Brings the slices to a grid, the heads as large as those of a cohort and where they are.
 
         Rows and columns are each scaled by the ratio of the median extents of the brain in the middle slices.
 
         Args:
             size: rows and columns.
-            like: brains (M, H, W) bool and heights (M,) of the cohort's slices, on that grid.
+            like: the cohort's slices, on that grid.
         """
         from scipy import ndimage
 
-        mine, theirs = _extent(self.brains_NHW, self.heights_N), _extent(*like)
+        own = self.slices
+        mine, theirs = _extent(own), _extent(like)
         scale = [theirs.sides[axis] / mine.sides[axis] for axis in (0, 1)]
         # Output pixel o shows input (o - centre') / scale + centre; coarser grids are smoothed first.
         steps = np.array([1 / factor for factor in scale])
         offset = np.array([mine.centre[axis] - theirs.centre[axis] * steps[axis] for axis in (0, 1)])
         blur = [max(0.0, 0.4 * (step - 1)) for step in steps]
         place: dict[str, Any] = {"matrix": steps, "offset": offset, "output_shape": size, "order": 1}
-        images = np.empty((*self.images_NCHW.shape[:2], *size), np.float32)
-        brains = np.empty((len(self), *size), bool)
-        for number in range(len(self)):
-            for channel, plane in enumerate(self.images_NCHW[number]):
+        images = np.empty((*own.images_NCHW.shape[:2], *size), np.float32)
+        brains = np.empty((len(own), *size), bool)
+        for number in range(len(own)):
+            for channel, plane in enumerate(own.images_NCHW[number]):
                 smooth = ndimage.gaussian_filter(plane, blur) if max(blur) > 0 else plane
                 images[number, channel] = ndimage.affine_transform(smooth, mode="nearest", **place)
-            inside = self.brains_NHW[number].astype(np.float32)
+            inside = own.brains_NHW[number].astype(np.float32)
             brains[number] = ndimage.affine_transform(inside, **place) > 0.5
-        pixel_mm = self.pixel_mm * float(np.sqrt(steps.prod()))
-        return PhantomSlices(images, brains, self.heights_N, self.channels, pixel_mm)
+        return _healthy(images, brains, own.heights_N)
+
+
+def _healthy(images_NCHW: np.ndarray, brains_NHW: np.ndarray, heights_N: np.ndarray) -> Slices:
+    return Slices(images_NCHW, np.zeros(brains_NHW.shape, np.uint8), brains_NHW, heights_N)
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,9 @@ class _Extent:
     centre: tuple[float, float]
 
 
-def _extent(brains_NHW: np.ndarray, heights_N: np.ndarray) -> _Extent:
+def _extent(slices: Slices) -> _Extent:
     """Medians over the middle slices, or over all where there are none."""
+    brains_NHW, heights_N = slices.brains_NHW, slices.heights_N
     full = brains_NHW.any(axis=(1, 2))
     middle = full & (heights_N >= MIDDLE[0]) & (heights_N <= MIDDLE[1])
     spans = []

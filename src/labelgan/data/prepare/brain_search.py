@@ -56,14 +56,14 @@ def find_brains(planes_NHW: np.ndarray) -> np.ndarray:
     A slice alone tells less than a volume: where scalp touches the brain, some of it is taken along.
 
     Returns:
-        (N, H, W) uint8; all 0 for a slice of one value.
+        (N, H, W) bool; all False for a slice of one value.
     """
     from scipy import ndimage
 
     height, width = planes_NHW.shape[1:]
     factor = max(1, round(max(height, width) / SIDE))
     margin = ((0, -height % factor), (0, -width % factor))
-    found_NHW = np.zeros(planes_NHW.shape, np.uint8)
+    found_NHW = np.zeros(planes_NHW.shape, bool)
     for plane, found in zip(planes_NHW, found_NHW, strict=True):
         padded = np.pad(plane, margin, mode="edge")
         rows, columns = padded.shape[0] // factor, padded.shape[1] // factor

@@ -15,8 +15,10 @@ from scipy import ndimage
 
 from labelgan.config.gan import ContentConfig
 from labelgan.core.errors import ConfigError
+from labelgan.data.slices import Slices
+from labelgan.data.volume import LESION
 from labelgan.gan.inputs.appearance import smooth_noise
-from labelgan.gan.inputs.content import Content, Slices
+from labelgan.gan.inputs.content import Content
 
 INSIDE = 0.7  # share of the lesion that must lie in the brain
 TRIES = 12
@@ -127,7 +129,7 @@ class Composer:
         """Z-scores of the healthy brain of a patient's slice from about a height, (C, M)."""
         patients = self.content.patients
         row = int(rng.choice(np.flatnonzero(_nearest(patients.heights_N, height, NEAR_HEIGHT))))
-        return patients.images_NCHW[row][:, patients.brains_NHW[row] & ~patients.lesions_NHW[row]]
+        return patients.images_NCHW[row][:, patients.brains_NHW[row] & (patients.masks_NHW[row] != LESION)]
 
     def _anatomy(
         self, height: float, rng: np.random.Generator, *, fixed: bool
@@ -147,7 +149,7 @@ class Composer:
         elif not len(choice):
             choice = self.donors
         row = int(rng.choice(choice[_nearest(source.heights_N[choice], height, NEAR_HEIGHT)]))
-        picked = (source.images_NCHW[row], source.lesions_NHW[row], source.brains_NHW[row])
+        picked = (source.images_NCHW[row], source.masks_NHW[row] == LESION, source.brains_NHW[row])
         if rng.random() < 0.5:
             picked = tuple(plane[..., ::-1] for plane in picked)
         return picked[0].copy(), picked[1].copy(), picked[2].copy(), float(source.heights_N[row])
@@ -167,10 +169,10 @@ class Composer:
     ) -> tuple[int, tuple[np.ndarray, np.ndarray], np.ndarray]:
         """Draws until enough of a moved lesion lies in the brain; gives its donor, the places its pixels come from."""
         patients = self.content.patients
-        number, places = 0, self._places(patients.lesions_NHW[self.donors[0]], rng)
+        number, places = 0, self._places(patients.masks_NHW[self.donors[0]] == LESION, rng)
         for _ in range(TRIES):
             number = self._donor(rng, wish, height)
-            donor_HW = patients.lesions_NHW[self.donors[number]].astype(np.float32)
+            donor_HW = (patients.masks_NHW[self.donors[number]] == LESION).astype(np.float32)
             places = self._places(donor_HW, rng)
             moved_HW = ndimage.map_coordinates(donor_HW, places, order=1) > 0.5
             area = int(moved_HW.sum())
@@ -243,7 +245,7 @@ class _LesionFacts:
 
 
 def _lesion_facts(slices: Slices, row: int) -> _LesionFacts:
-    image_CHW, lesion_HW, brain_HW = slices.images_NCHW[row], slices.lesions_NHW[row], slices.brains_NHW[row]
+    image_CHW, lesion_HW, brain_HW = slices.images_NCHW[row], slices.masks_NHW[row] == LESION, slices.brains_NHW[row]
     around_HW = _ring(lesion_HW, brain_HW)
     elsewhere = around_HW if around_HW.any() else brain_HW & ~lesion_HW
     surroundings = image_CHW[:, elsewhere].mean(axis=1) if elsewhere.any() else np.zeros(len(image_CHW), np.float32)

@@ -19,33 +19,14 @@ from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.core.files import sha256_file
 from labelgan.core.rng import generator_for
 from labelgan.data.phantom.slices import ASSET, PhantomSlices
+from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
-from labelgan.data.volume import LESION
 from labelgan.training.checkpoint import load_tensors, save_tensors
 
 HEIGHTS = (0.1, 0.95)  # of the brain; below are skull base and neck, above the vertex
 SMALLEST_BRAIN = 0.25  # of the median brain's pixels
 SMALLEST_LESION = 2  # pixels
 TYPES = {"images": torch.float16, "lesions": torch.bool, "brains": torch.bool, "heights": torch.float32}
-
-
-@dataclass(frozen=True, eq=False)
-class Slices:
-    """Labelled slices: float32 z-scores (N, C, H, W), bool lesions and brains (N, H, W), float32 heights (N,)."""
-
-    images_NCHW: np.ndarray
-    lesions_NHW: np.ndarray
-    brains_NHW: np.ndarray
-    heights_N: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images_NCHW)
-
-    def where(self, chosen_N: np.ndarray) -> Slices:
-        """Those that are chosen, by bool or by number."""
-        return Slices(
-            self.images_NCHW[chosen_N], self.lesions_NHW[chosen_N], self.brains_NHW[chosen_N], self.heights_N[chosen_N]
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +57,7 @@ class Content:
         chosen_N = self.site_of_N == self.sites.index(site)
         if not self.patients.lesions_NHW[chosen_N].any():
             raise ConfigError(f"--site {site}", "none of the slices from this site has a lesion to paint")
-        return replace(self, patients=self.patients.where(chosen_N), site_of_N=self.site_of_N[chosen_N])
+        return replace(self, patients=self.patients.select(chosen_N), site_of_N=self.site_of_N[chosen_N])
 
     @classmethod
     def gather(cls, store: SliceStore, rows: np.ndarray, config: ContentConfig, seed: int) -> Self:
@@ -98,13 +79,7 @@ class Content:
             for name, chosen in (("lesions", with_lesion), ("anatomies", inner & (lesion_pixels == 0)))
         ]
         taken = np.concatenate(kept)
-        part = store.read(taken)
-        patients = Slices(
-            part.images_NCHW,
-            part.masks_NHW == LESION,
-            part.brains_NHW > 0,
-            store.index["z_fraction"][taken].astype(np.float32),
-        )
+        patients = store.read(taken)
         names = [store.case_of(row).site for row in taken]
         sites = tuple(sorted({name for name in names if name}))
         site_of_N = np.array([sites.index(name) if name else -1 for name in names], np.int16)
@@ -147,7 +122,7 @@ class Content:
             raise CheckpointError(path, "was made with other phantoms than this version's; train the generator again")
         patients = Slices(
             tensors["images"].float().numpy(),
-            tensors["lesions"].numpy(),
+            tensors["lesions"].numpy().astype(np.uint8),
             tensors["brains"].numpy(),
             tensors["heights"].numpy(),
         )
@@ -177,15 +152,12 @@ def _sites(path: Path, tensors: dict[str, torch.Tensor], count: int) -> tuple[tu
 
 
 def _phantoms(channels: tuple[str, ...], size: tuple[int, int], patients: Slices) -> Slices:
-    slices = PhantomSlices.read().with_channels(channels)
-    if slices is None:
-        none = np.zeros((0, *size), bool)
-        return Slices(np.zeros((0, len(channels), *size), np.float32), none, none, np.zeros(0, np.float32))
-    slices = slices.on_grid(size, (patients.brains_NHW, patients.heights_N))
+    shipped = PhantomSlices.read().with_channels(channels)
+    if shipped is None:
+        return patients.select(slice(0))
+    slices = shipped.on_grid(size, patients)
     # What the phantom's head has grown out of the picture carries no brain.
-    whole = slices.brains_NHW.any(axis=(1, 2))
-    images_NCHW, brains_NHW = slices.images_NCHW[whole], slices.brains_NHW[whole]
-    return Slices(images_NCHW, np.zeros_like(brains_NHW), brains_NHW, slices.heights_N[whole])
+    return slices.select(slices.brains_NHW.any(axis=(1, 2)))
 
 
 def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

@@ -272,7 +272,11 @@ def _resample(
     fill: float,
     exact: bool,
 ) -> np.ndarray:
-    """Samples (Z, rows, columns) planes at coordinates ``y`` and ``x``; outside of the planes is ``fill``."""
+    """Samples (Z, rows, columns) planes at coordinates ``y`` and ``x``; outside of the planes is ``fill``.
+
+    Interpolated values are clipped to the range of their plane, which only rounding can take them out of: a constant
+    plane stays exactly that constant, whatever the processor's matrix product.
+    """
     inside_y, nearest_y = _nearest(y, planes.shape[1])
     inside_x, nearest_x = _nearest(x, planes.shape[2])
     if exact or order == "label":
@@ -283,5 +287,6 @@ def _resample(
     by_row = _linear_weights(y[inside_y], planes.shape[1], support[0])
     by_column = _linear_weights(x[inside_x], planes.shape[2], support[1]).T
     for plane, target in zip(planes, result, strict=True):
-        target[inside_y[:, None], inside_x] = by_row @ plane.astype(np.float32) @ by_column
+        values = plane.astype(np.float32)
+        target[inside_y[:, None], inside_x] = np.clip(by_row @ values @ by_column, values.min(), values.max())
     return result

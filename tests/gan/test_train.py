@@ -222,7 +222,7 @@ def test_a_generator_that_makes_one_slice_is_marked_and_refused(phantom_store, t
     assert "collapsed: do not use" in (result.run / "card.md").read_text()
     with pytest.raises(RefusedError):
         Generator.load(result.run)
-    assert len(np.unique(Generator.load(result.run, force=True).sample(3).images_NCHW.round(3), axis=0)) == 1
+    assert np.ptp(Generator.load(result.run, force=True).sample(3).images_NCHW, axis=0).max() < 1e-3
 
 
 def test_the_threshold_of_the_watch_is_a_setting(phantom_store, tmp_path):

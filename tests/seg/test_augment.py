@@ -71,14 +71,14 @@ def test_a_rotation_keeps_shapes_on_oblong_slices(size):
 
 def test_zoom_and_shear():
     mask = torch.zeros(1, 40, 40, dtype=torch.uint8)
-    mask[0, 15:25, 15:25] = 1
+    mask[0, 14:26, 14:26] = 1  # at a zoom of a half pixels are read at odd edges: none of these lies on the square's
     image = mask[:, None].float()
-    assert apply_moves(image, mask, moves_of(zoom=2))[1].sum() == 400
-    assert apply_moves(image, mask, moves_of(zoom=0.5))[1].sum() == 25
+    assert apply_moves(image, mask, moves_of(zoom=2))[1].sum() == 24**2
+    assert apply_moves(image, mask, moves_of(zoom=0.5))[1].sum() == 6**2
     sheared = apply_moves(image, mask, moves_of(shear=0.5))[1]
-    assert sheared.sum() == pytest.approx(100, abs=5)
+    assert sheared.sum() == pytest.approx(144, abs=6)
     first = [int(row.nonzero()[0]) for row in sheared[0] if row.any()]
-    assert first[0] - first[-1] == pytest.approx(5, abs=1)  # columns move with the row, half a pixel each
+    assert first[0] - first[-1] == pytest.approx(6, abs=1)  # columns move with the row, half a pixel each
 
 
 @settings(deadline=None, max_examples=30)

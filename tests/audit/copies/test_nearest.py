@@ -93,9 +93,12 @@ def test_every_query_is_answered_alone_and_the_same_twice(monkeypatch):
     monkeypatch.setattr("labelgan.audit.copies.nearest._PIECE", 3)
     again = find_nearest(queries, base)
     alone = find_nearest(queries[5:6], base)
-    for name in ("row", "distance", "flip", "shift", "part_row", "part_distance"):
+    for name in ("row", "flip", "shift", "part_row"):
         assert np.array_equal(getattr(again, name), getattr(found, name))
         assert np.array_equal(getattr(alone, name), getattr(found, name)[5:6])
+    for name in ("distance", "part_distance"):  # products of other shapes may sum in another order
+        np.testing.assert_allclose(getattr(again, name), getattr(found, name), atol=1e-6)
+        np.testing.assert_allclose(getattr(alone, name), getattr(found, name)[5:6], atol=1e-6)
 
 
 def test_a_flat_slice_is_like_nothing():
@@ -129,4 +132,4 @@ def test_looking_at_whole_slices_alone_finds_the_same_whole_slices():
     queries = patterns_of(np.roll(base[5:15, ..., ::-1], (1, -2), (2, 3)))
     whole = find_nearest(queries, patterns_of(base), whole_only=True)
     assert whole.row.tolist() == list(range(5, 15))
-    assert np.array_equal(whole.distance, find_nearest(queries, patterns_of(base)).distance)
+    np.testing.assert_allclose(whole.distance, find_nearest(queries, patterns_of(base)).distance, atol=1e-6)

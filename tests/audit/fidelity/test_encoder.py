@@ -53,8 +53,9 @@ def test_the_same_seed_gives_the_same_features(slices, encoder):
 def test_a_slice_has_its_features_whatever_stands_beside_it(slices, encoder):
     whole = encoder(slices)
     rows = [5, 0, 11]
-    assert np.array_equal(encoder(slices.select(rows)), whole[rows])
-    assert np.array_equal(encoder(slices.select([11])), whole[[11]])
+    # a product of other shape may sum in another order
+    np.testing.assert_allclose(encoder(slices.select(rows)), whole[rows], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(encoder(slices.select([11])), whole[[11]], rtol=1e-4, atol=1e-5)
 
 
 def test_weights_come_back(slices, encoder, tmp_path):

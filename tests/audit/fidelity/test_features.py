@@ -20,7 +20,7 @@ def slices(phantom_store) -> AuditSlices:
 
 def test_images_are_bounded_and_masks_hold_lesions_alone(slices):
     images, masks = unit_images(slices), lesion_masks(slices)
-    np.testing.assert_allclose(images.numpy(), np.tanh(slices.z_scores() / 4), rtol=1e-6)
+    np.testing.assert_allclose(images.numpy(), np.tanh(slices.z_scores() / 4), rtol=1e-5)  # two tanh
     assert masks.shape == (len(slices), 1, 32, 32)
     assert masks.sum() == (slices.masks_NHW == 1).sum()
 
@@ -31,7 +31,7 @@ def test_coarse_features_are_means_of_fields(slices, monkeypatch):
     np.testing.assert_allclose(images, fields.reshape(len(slices), -1), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(masks.sum(axis=1) * 64, slices.lesions_NHW.sum(axis=(1, 2)), rtol=1e-5)
     monkeypatch.setattr("labelgan.audit.fidelity.features.BLOCK", 5)
-    assert np.array_equal(images, coarse_images(slices, 4))
+    np.testing.assert_allclose(coarse_images(slices, 4), images, rtol=1e-5, atol=1e-6)
     assert coarse_masks(slices.select([]), 4).shape == (0, 16)
 
 

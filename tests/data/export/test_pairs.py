@@ -29,9 +29,10 @@ def test_a_scan_is_a_patient_of_many_slices(tmp_path, writer):
             assert slice_.mask_HW is not None
             assert np.array_equal(mask.data[:, :, 0].T, slice_.mask_HW)
             exact = slice_.z_scores_CHW[1]
-            exact = exact if writer is NpzWriter else np.round((to_unit(exact) + 1) * 127.5)
-            np.testing.assert_allclose(image.data[:, :, 0].T, exact)
-            if writer is NpzWriter:
+            if writer is PngWriter:  # to the nearest grey, but for the rounding of tanh
+                assert np.abs(image.data[:, :, 0].T - (to_unit(exact) + 1) * 127.5).max() <= 0.5 + 1e-3
+            else:
+                np.testing.assert_allclose(image.data[:, :, 0].T, exact)
                 np.testing.assert_allclose(image.affine, slice_.affine)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from skips import pytest_terminal_summary  # noqa: F401 - a hook
+
 if TYPE_CHECKING:
     from labelgan.config.study import StudyConfig
     from labelgan.data.store import SliceStore

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,20 +14,15 @@ from labelgan.core.rng import generator_for
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from plants import DISGUISES
+from real_data import real_cohort
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def glioma(tmp_path_factory: pytest.TempPathFactory) -> AuditSlices:
     """Half of the patients of Dataset501_LGG at 64×64."""
-    root, store = DATA / "Dataset501_LGG", tmp_path_factory.mktemp("glioma") / "store"
+    root, store = real_cohort("Dataset501_LGG"), tmp_path_factory.mktemp("glioma") / "store"
     leave_out = [case.id for case in read_cohort(root).cases[1::2]]
     config = PrepareConfig.build({"size": (64, 64), "spacing_mm": 4.0})
     return AuditSlices.from_store(prepare_store(root, store, config, exclude=leave_out))
@@ -76,12 +69,12 @@ def test_unseen_patients_are_not(split, training):
 def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     """Patients of a real cohort (of the gliomas half, to save time) at 64×64: some learned from, some held out."""
     name, sizes, seed = request.param
-    ids = [case.id for case in read_cohort(DATA / name).cases]
+    ids = [case.id for case in read_cohort(real_cohort(name)).cases]
     leave_out = ids[1::2] if name == "Dataset501_LGG" else []
     prepare = PrepareConfig.build({"size": (64, 64), "spacing_mm": 4.0})
     config = AuditConfig().with_settings(["data.device=cpu"])
     folder = tmp_path_factory.mktemp("audited")
-    return Audited.split(DATA / name, folder, prepare, config, sizes=sizes, seed=seed, leave_out=leave_out)
+    return Audited.split(real_cohort(name), folder, prepare, config, sizes=sizes, seed=seed, leave_out=leave_out)
 
 
 def test_patients_whom_nobody_has_seen_pass_every_gate(audited):

@@ -8,19 +8,15 @@ import pytest
 from labelgan.data.case import Cohort
 from labelgan.data.export.mix import export_sources
 from labelgan.data.export.sources import Source
+from real_data import real_cohort
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
-]
+pytestmark = pytest.mark.real
 
 
 def few(name: str, count: int = 2) -> tuple[Path, list[str], list[str]]:
     """A cohort, some of its case ids, and the others, which are left out."""
-    ids = [case.id for case in Cohort.load(DATA / name)]
-    return DATA / name, ids[:count], ids[count:]
+    ids = [case.id for case in Cohort.load(real_cohort(name))]
+    return real_cohort(name), ids[:count], ids[count:]
 
 
 @pytest.mark.parametrize("name", ["ms3seg-wmh", "Dataset501_LGG"])
@@ -67,6 +63,6 @@ def test_segmentations_have_every_lesion_voxel(name: str, tmp_path: Path) -> Non
 def test_whether_the_skull_was_stripped_is_seen(name: str, stripped: bool) -> None:
     from labelgan.data.export.bids import shows_brain_alone
 
-    source = Source.open(DATA / name)
+    source = Source.open(real_cohort(name))
     volume, _ = source.read(source.cases[0], source.channels)
     assert shows_brain_alone(volume) == stripped

@@ -13,16 +13,12 @@ from labelgan import api
 from labelgan.data.export.write import EXPORTERS
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
+from real_data import real_cohort
 from tiny import SETTINGS, SIZE
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SAMPLES = 4
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,9 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The cohort's slice store."""
     cohort = request.param
     folder = tmp_path_factory.mktemp("store") / "store"
-    left_out = [case.id for case in read_cohort(DATA / cohort.name).cases[cohort.cases :]]
+    left_out = [case.id for case in read_cohort(real_cohort(cohort.name)).cases[cohort.cases :]]
     settings = {"size": SIZE, "spacing_mm": cohort.spacing_mm, "every": cohort.every}
-    return cohort, api.prepare(DATA / cohort.name, folder, exclude=left_out, **settings)
+    return cohort, api.prepare(real_cohort(cohort.name), folder, exclude=left_out, **settings)
 
 
 @pytest.fixture(scope="module")

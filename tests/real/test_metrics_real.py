@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +9,9 @@ from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.itk import to_itk
 from labelgan.data.volume import Volume
 from labelgan.scoring.metrics import METRICS, score_masks
+from real_data import real_cohort
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
-]
+pytestmark = pytest.mark.real
 
 
 # The filters take seconds for the seven million voxels of one case of the second cohort.
@@ -26,7 +21,7 @@ def test_real_masks_score_as_through_the_filters(name: str, count: int, monkeypa
     sys.modules.pop("metrics", None)
     from bench.speed.metrics import score_with_filters  # type: ignore[import-not-found]
 
-    masks = [case.load_mask() for case in read_cohort(DATA / name).cases[:count]]
+    masks = [case.load_mask() for case in read_cohort(real_cohort(name)).cases[:count]]
     for number, volume in enumerate(masks):
         assert volume is not None
         moved = np.roll(volume.data, (1, 2), axis=(0, 1))

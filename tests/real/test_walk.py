@@ -15,22 +15,18 @@ from labelgan.studio.index import Query
 from labelgan.studio.live import LOAD_STEPS
 from labelgan.studio.nearest import NearestSearch
 from labelgan.studio.session import Session
+from real_data import real_cohort, real_count
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "ms3seg-wmh"
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.slow,
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real cohorts are not on this machine"),
-]
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two generators, each without the other's half of the patients, and their slices."""
     home = tmp_path_factory.mktemp("ms3seg")
-    ids = [case.id for case in Cohort.load(DATA)]
-    api.prepare(DATA, home / "store", size=(48, 48), spacing_mm=5.0)
+    cohort = real_cohort("ms3seg-wmh")
+    ids = [case.id for case in Cohort.load(cohort)]
+    api.prepare(cohort, home / "store", size=(48, 48), spacing_mm=5.0)
     for number, held_out in enumerate((ids[::2], ids[1::2])):
         run = home / f"run{number}"
         api.train(home / "store", run, model="refiner", preset="laptop", steps=2, exclude=held_out)
@@ -43,12 +39,13 @@ def nifti_of(session: Session, key: str) -> bytes:
 
 
 def test_browsed_sampled_curated_and_exported(walked: Path, tmp_path: Path) -> None:
-    session = Session([DATA, walked])
+    cohort, count = real_cohort("ms3seg-wmh"), real_count("ms3seg-wmh")
+    session = Session([cohort, walked])
     session.fill()
     kinds = sorted(source.kind for source in session.index.sources.values())
     assert kinds == ["cohort", "run", "run", "store", "synthetic", "synthetic"]
     scans = [volume for volume in session.volumes() if volume["source"] == "ms3seg-wmh"]
-    assert len(scans) == 10
+    assert len(scans) == count
     assert all(len(nifti_of(session, volume["key"])) > 1000 for volume in scans[:2])
 
     samples = session.index.select(Query(origin="synthetic", order="load"))
@@ -69,11 +66,11 @@ def test_browsed_sampled_curated_and_exported(walked: Path, tmp_path: Path) -> N
     assert NearestSearch(session.index).find(samples[0]).of_training
 
     export = tmp_path / "Dataset501_MS"
-    api_export.export([DATA, walked / "synthetic0", walked / "synthetic1"], export, format="nnunet")
+    api_export.export([cohort, walked / "synthetic0", walked / "synthetic1"], export, format="nnunet")
     entries = json.loads((export / "manifest.json").read_text())["cases"]
     made = {entry["id"] for entry in entries if entry["synthetic"]}
     assert len(made) == len(samples) - len(rejected)
-    assert len(entries) - len(made) == 10
+    assert len(entries) - len(made) == count
     folds = json.loads((export / "splits_final.json").read_text())
     assert not any(made & set(fold["val"]) for fold in folds)
     assert any(made & set(fold["train"]) for fold in folds)

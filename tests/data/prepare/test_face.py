@@ -14,8 +14,8 @@ from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.phantom.cohort import PhantomPatient, phantom_patient
 from labelgan.data.prepare.face import LARGEST, shows_face
 from labelgan.data.volume import Volume
+from real_data import real_cohort
 
-REAL = Path(__file__).parents[4] / "shared" / "data"
 SHAPE = (64, 64, 24)
 
 
@@ -105,13 +105,12 @@ def test_a_phantoms_face_is_nobodys(phantom_cohort, tmp_path, capsys):
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real cohorts are not here")
 @pytest.mark.parametrize(
     ("name", "most", "fewest", "greatest"),
     [("ms3seg-wmh", 10, 10, 10), ("open-ms-bids", 3, 0, 0), ("Dataset501_LGG", 20, 19, 20)],
 )
 def test_real_heads_and_stripped_brains_are_told_apart(name, most, fewest, greatest):
-    cohort = read_cohort(REAL / name)
+    cohort = read_cohort(real_cohort(name))
     cases = dataclasses.replace(cohort, cases=cohort.cases[:most]).cases
     faces = sum(any(shows_face(case.load_image(channel)) for channel in case.images) for case in cases)
     assert fewest <= faces <= greatest

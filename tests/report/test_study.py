@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from browser import CHROMIUM, browser
+from browser import browser, needs_chromium
 from labelgan.core.errors import DataError
 from labelgan.core.rng import generator_for
 from labelgan.data.pictures import encode_png
@@ -236,7 +236,7 @@ def test_a_damaged_study_leaves_the_page_before_alone(tmp_path):
     assert (folder / "report.html").read_text(encoding="utf-8") == before
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@needs_chromium
 def test_a_browser_shows_it_without_complaint(crossed, curve, hostile, tmp_path):
     """No message on the console, every picture decoded, nothing asked for elsewhere, nothing wider than the window."""
     paths = [tmp_path / f"{number}.html" for number in range(3)]
@@ -259,7 +259,7 @@ def test_a_browser_shows_it_without_complaint(crossed, curve, hostile, tmp_path)
         assert shown.pdf(tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@needs_chromium
 def test_the_policy_stops_what_would_slip_through(tmp_path):
     """Were a name to come through unescaped, the browser would still run and load nothing."""
     folder = write_study(tmp_path, arms=("classical",))

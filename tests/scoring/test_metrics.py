@@ -14,7 +14,6 @@ from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS, Scores, score_masks
 from labelgan.scoring.pair import axial_axis, surface
 
-EXPECTED = json.loads((VECTORS / "expected.json").read_text()) if VECTORS.is_dir() else {}
 from real_data import EXPECTED, VECTORS, needs_vectors
 
 SPACING = (0.9, 1.1, 3.0)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browser import CHROMIUM, Browser, browser
+from browser import Browser, browser, needs_chromium
 from labelgan.data.curation import BLIND_TESTS, CURATION
 from labelgan.studio.live import LiveRun
 from labelgan.studio.session import Session
 from labelgan.studio.sources import Keys, find_sources
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 HOSTILE = "<img src=x onerror=document.title='broken'>"

@@ -101,7 +101,7 @@ def test_resampling_gives_the_spacing_asked_for_and_keeps_a_constant():
 def test_rounding_takes_no_value_out_of_the_range_of_its_plane(spacing_mm):
     """Float32 weights add up to one but for rounding, which is another on each processor: the clip must hide it."""
     geometry = SliceGeometry.of((40, 30, 4), affine_of((0, 1, 2), (1, 1, 1)), (24, 24), spacing_mm)
-    levels = np.float32([0.1, -3.7, 1000 / 3, 5])
+    levels = np.array([0.1, -3.7, 1000 / 3, 5], np.float32)
     volume = np.broadcast_to(levels, (40, 30, 4))
     stored = geometry.to_store(volume, order="image", fill=np.nan)
     back = geometry.to_native(np.broadcast_to(levels[:, None, None], (4, 24, 24)), order="image", fill=np.nan)

@@ -13,7 +13,6 @@ from hypothesis.extra.numpy import arrays
 from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS, Scores, score_masks
 from labelgan.scoring.pair import axial_axis, surface
-
 from real_data import EXPECTED, VECTORS, needs_vectors
 
 SPACING = (0.9, 1.1, 3.0)

@@ -35,7 +35,7 @@ from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.networks.families import parameter_count
-from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
+from labelgan.gan.run_folder import RunFolder, describe_training
 from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 from labelgan.training.device import choose_device
 
@@ -146,7 +146,7 @@ def train_ddpm(
     cases = Counter(store.case_of(row).id for row in rows)
     parameters = {"generator": parameter_count(network), "critic": 0}
     facts = {"model": "ddpm", "parameters": parameters, "steps": step, "device": where.type}
-    write_manifest(run, "complete", **describe_training(store, cases, exclude), **facts)
+    run.write_manifest("complete", **describe_training(store, cases, exclude), **facts)
     return Trained(step, spent)
 
 
@@ -194,11 +194,11 @@ def sample_ddpm(
     """
     folder, where = RunFolder(run), choose_device(device)
     manifest, config = folder.read_manifest(), DdpmConfig.from_toml(folder.config)
-    channels, size = tuple(manifest["channels"]), (manifest["size"][0], manifest["size"][1])
+    channels, size = manifest.channels, manifest.size
     network = build_network(config, len(channels) + 1)
     load_weights(network, load_tensors(folder.generator), folder.generator)
     network.to(where).eval()
-    scale = {part: np.array([manifest["intensity"][name][part] for name in channels]) for part in ("mean", "sd")}
+    scale = {part: np.array([getattr(manifest.intensity[name], part) for name in channels]) for part in ("mean", "sd")}
     records: list[dict[str, Any]] = []
 
     def slices() -> Iterator[LabelledSlice]:
@@ -218,17 +218,17 @@ def sample_ddpm(
                     report(number + 1, num, "")
 
     def told() -> dict[str, Any]:
-        generator = {key: value for key, value in manifest.items() if key not in ("kind", "format")}
+        generator = {key: value for key, value in manifest.content.items() if key not in ("kind", "format")}
         return {
             "kind": "synthetic-slices",
             "seed": seed,
-            "intensity": manifest["intensity"],
+            "intensity": manifest.content["intensity"],
             "samples": records,
             "generator": {"sha256": sha256_file(folder.generator), **generator},
             "made_with": provenance(),
         }
 
-    first, second, third = manifest["spacing_mm"]
+    first, second, third = manifest.spacing_mm
     export_cohort("npz", slices(), out, CohortFacts(channels, size, (first, second, third)), told)
     return out
 

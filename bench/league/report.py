@@ -12,7 +12,7 @@ from bench.league.curves import curve_lines
 from bench.league.plan import BASELINES, REFERENCES, ROWS, WITH_SAMPLES, arm_of
 from bench.league.results import METRICS
 from labelgan.core.errors import DataError
-from labelgan.data.case import is_safe_id
+from labelgan.core.files import is_safe_id
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.data.prepare.case import to_unit
 

@@ -26,7 +26,7 @@ from labelgan.config.seg import SegConfig
 from labelgan.core.files import write_bytes_atomic, write_text_atomic
 from labelgan.core.rng import generator_for, reseed_torch
 from labelgan.data.export.write import nifti_bytes
-from labelgan.seg.folder import SegmenterFolder, write_manifest
+from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks import build_segmenter
 from labelgan.training.checkpoint import save_tensors
 
@@ -53,7 +53,7 @@ def write_segmenter(path: Path, members: int, size: tuple[int, int]) -> None:
     write_text_atomic(folder.config, config.to_toml())
     write_text_atomic(folder.prepare, PrepareConfig.build({"size": size}).to_toml())
     facts = {"channels": ["FLAIR", "T1"], "size": list(size), "training_cases": [], "excluded": []}
-    write_manifest(folder, "complete", network="li2018", **facts)
+    folder.write_manifest("complete", network="li2018", **facts)
 
 
 def main() -> int:

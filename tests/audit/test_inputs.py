@@ -11,10 +11,10 @@ from labelgan.audit.inputs import audited_cases, require_apart, require_same_gri
 from labelgan.config.audit import AuditDataConfig
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.manifests import SeenCase, SeenCases
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
-from labelgan.data.synthetic_slices import SeenCases
 
 CONFIG = AuditDataConfig()
 STRANGERS = AuditDataConfig(one_cohort=False)
@@ -86,7 +86,7 @@ def test_stores_are_prepared_alike(phantom_store, others):
 
 
 def test_cases_that_copies_are_not_looked_for_in_are_told(phantom_store):
-    entries = [{"id": case.id, "hashes": dict(case.hashes)} for case in phantom_store.cases]
+    entries = [SeenCase(id=case.id, hashes=case.hashes) for case in phantom_store.cases]
     assert unseen_note(SeenCases(tuple(entries)), phantom_store.cases) is None
     note = unseen_note(SeenCases(tuple(entries[:2]), tuple(entries[2:])), phantom_store.cases[:2])
     assert note is not None

@@ -7,7 +7,8 @@ import pytest
 from trees import lesion_mask, save, voxels
 
 from labelgan.core.errors import DataError
-from labelgan.data.case import Case, Cohort, is_safe_id
+from labelgan.core.files import is_safe_id
+from labelgan.data.case import Case, Cohort
 from labelgan.data.volume import ImageRef
 
 

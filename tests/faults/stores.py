@@ -46,7 +46,7 @@ STORES: tuple[Kind, ...] = (
         edited("store", "manifest.json", set_key("format_version", 2)),
         TRAIN,
         2,
-        r"store/manifest\.json: format_version",
+        r"store/manifest\.json: has format 2; this version reads 1",
     ),
     Kind(
         "a store's manifest edited by hand",
@@ -60,7 +60,7 @@ STORES: tuple[Kind, ...] = (
         edited("store", "manifest.json", lambda manifest: manifest["cases"][0].update(id="../x")),
         TRAIN,
         2,
-        r"store/manifest\.json: cases\.0\.id",
+        r"store/manifest\.json: is damaged: cases\.0\.id",
     ),
     Kind("JSON cut off", written("store", "manifest.json", "{"), TRAIN, 2, UNREAD),
     Kind("JSON 100,000 deep", written("store", "manifest.json", "[" * 100_000), TRAIN, 2, UNREAD),

@@ -113,12 +113,12 @@ def test_the_folder_is_an_ensemble_that_predicts(tmp_path):
     assert not ensemble.prepare.drop_empty
 
     manifest = SegmenterFolder(tmp_path / "seg").read_manifest()
-    assert (manifest["status"], manifest["training_cases"]) == ("complete", [])
-    assert manifest["origin"]["files"] == [{"name": path.name, "sha256": sha256_file(path)} for path in files]
+    assert (manifest.status, manifest.training_cases) == ("complete", ())
+    assert manifest.content["origin"]["files"] == [{"name": path.name, "sha256": sha256_file(path)} for path in files]
     for number, made in enumerate(networks):
         weights = SegmenterFolder(tmp_path / "seg").member(number).weights
         assert same(load_tensors(weights), made)
-        assert manifest["members"][number]["sha256"] == sha256_file(weights)
+        assert manifest.members[number].sha256 == sha256_file(weights)
 
 
 def test_the_command_and_a_scan_of_one_channel(tmp_path, phantom_cohort, capsys):

@@ -102,12 +102,12 @@ def _segmenter(folder: Path, store: SliceStore, device: str) -> Instrument:
     import numpy as np
 
     from labelgan.audit.inputs import Instrument
-    from labelgan.data.synthetic_slices import SeenCases
+    from labelgan.data.manifests import SeenCases
     from labelgan.seg.folder import SegmenterFolder
     from labelgan.seg.predict import Ensemble
 
     manifest = SegmenterFolder(folder).read_manifest()
-    if manifest.get("synthetic"):
+    if manifest.synthetic is not None:
         raise ConfigError(f"--segmenter {folder}", "learned from synthetic slices too; an independent one is wanted")
     ensemble = Ensemble.load(folder, device=device)
     if ensemble.channels != store.channels:
@@ -118,7 +118,7 @@ def _segmenter(folder: Path, store: SliceStore, device: str) -> Instrument:
     def ask(images_NCHW: np.ndarray) -> np.ndarray:
         return (ensemble.probabilities(images_NCHW) > ensemble.config.predict.threshold).astype(np.float32)
 
-    return Instrument(folder, SeenCases(tuple(manifest["training_cases"])), ask)
+    return Instrument(folder, SeenCases(manifest.training_cases), ask)
 
 
 def _critic(run: Path, samples: Path, store: SliceStore, device: str) -> Instrument:
@@ -126,7 +126,6 @@ def _critic(run: Path, samples: Path, store: SliceStore, device: str) -> Instrum
     from labelgan.audit.inputs import Instrument
     from labelgan.core.files import sha256_file
     from labelgan.data.layouts.common import manifest_of
-    from labelgan.data.synthetic_slices import SeenCases
     from labelgan.gan.sample import Generator
 
     generator = Generator.load(run, device=device, force=True)
@@ -135,5 +134,4 @@ def _critic(run: Path, samples: Path, store: SliceStore, device: str) -> Instrum
         raise DataError(run, f"is not the generator of the samples in {samples}")
     if generator.channels != store.channels or generator.size != store.size:
         raise DataError(run, f"makes {generator.channels} slices of {generator.size}, the store has others")
-    seen = (tuple(generator.manifest.get(key) or ()) for key in ("training_cases", "inherited_cases"))
-    return Instrument(run, SeenCases(*seen), generator.critic_scores)
+    return Instrument(run, generator.trained.seen, generator.critic_scores)

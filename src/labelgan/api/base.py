@@ -168,7 +168,7 @@ def train(
     going_on = out if resume and (out / "config.toml").is_file() else None
     config = training_config(model=model, preset=preset, settings=all_settings, resume_from=going_on, start_from=parent)
     if resume and not exclude and (out / "manifest.json").is_file():
-        exclude = RunFolder(out).read_manifest().get("excluded", [])
+        exclude = RunFolder(out).read_manifest().excluded
     store = _open_store(Path(store_or_data), out, resume, prepare_report)
     return train_generator(
         store, out, config, exclude=exclude, resume=resume, start_from=parent, tracker=track, report=report

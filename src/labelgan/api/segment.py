@@ -73,7 +73,7 @@ def segment_train(
     else:
         config = config.with_settings(all_settings)
     if resume and not exclude and folder.manifest.is_file():
-        exclude = folder.read_manifest()["excluded"]
+        exclude = folder.read_manifest().excluded
     return train_segmenter(
         SliceStore.open(Path(store)),
         out,

@@ -10,8 +10,9 @@ import numpy as np
 
 from labelgan.config.audit import AuditDataConfig
 from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.manifests import SeenCase, SeenCases
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import SeenCases, require_no_leak, seen_by_generator
+from labelgan.data.synthetic_slices import require_no_leak, seen_by_generator
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def unseen_note(seen: SeenCases | None, train: Collection[StoredCase]) -> str | 
         )
     known = {value for case in train for value in case.hashes.values()}
     entries = (*seen.own, *seen.inherited)
-    missing = [entry for entry in entries if known.isdisjoint(entry["hashes"].values())]
+    missing = [entry for entry in entries if known.isdisjoint(entry.hashes.values())]
     if not missing:
         return None
     return (
@@ -126,4 +127,4 @@ def unseen_note(seen: SeenCases | None, train: Collection[StoredCase]) -> str | 
 
 
 def _nameless(seen: SeenCases) -> SeenCases:
-    return SeenCases(*(tuple({"hashes": entry["hashes"]} for entry in part) for part in (seen.own, seen.inherited)))
+    return SeenCases(*(tuple(SeenCase(hashes=entry.hashes) for entry in part) for part in (seen.own, seen.inherited)))

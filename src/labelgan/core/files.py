@@ -16,8 +16,16 @@ from labelgan.core.errors import DataError
 
 LARGEST_TEXT = 512 * 2**20  # bytes of a JSON or TOML file
 
+SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+SAFE_ID_WORDS = "use 1 to 64 letters, digits, dots, dashes, underscores"
+
 MANY = 64
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")  # of `write_bytes_atomic`
+
+
+def is_safe_id(identifier: str) -> bool:
+    """Tells whether an id may become a file name: 1 to 64 letters, digits, dots, underscores, dashes, not all dots."""
+    return bool(SAFE_ID.fullmatch(identifier)) and bool(identifier.strip("."))
 
 
 def fsync_folder(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +9,8 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from labelgan.core.errors import DataError
+from labelgan.core.files import SAFE_ID_WORDS, is_safe_id
 from labelgan.data.volume import ImageRef, Volume
-
-SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
-SAFE_ID_WORDS = "use 1 to 64 letters, digits, dots, dashes, underscores"
-
-
-def is_safe_id(identifier: str) -> bool:
-    """Tells whether an id may become a file name: 1 to 64 letters, digits, dots, underscores, dashes, not all dots."""
-    return bool(SAFE_ID.fullmatch(identifier)) and bool(identifier.strip("."))
 
 
 def require_safe_ids(cases: Iterable[Case], root: Path) -> None:

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from labelgan.core.errors import DataError
-from labelgan.core.files import read_json, sha256_file, write_json_atomic
-from labelgan.data.case import SAFE_ID, Case
+from labelgan.core.files import SAFE_ID, read_json, sha256_file, write_json_atomic
+from labelgan.data.case import Case
 
 CURATION = "curation.json"
 BLIND_TESTS = "blind_tests.json"

@@ -9,20 +9,17 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from labelgan.config.base import PrepareConfig, plain_words
+from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError
-from labelgan.core.files import read_json
-from labelgan.data.geometry import Order, SliceGeometry
+from labelgan.data.geometry import Order
+from labelgan.data.manifests import MANIFEST, StoredCase, StoreManifest, read_manifest
 from labelgan.data.slices import Slices
 
-FORMAT = "labelgan-store"
-FORMAT_VERSION = 1
-_AGAIN = "prepare the store again"
+_AGAIN = StoreManifest.advice
 INDEX_DTYPE = np.dtype(
     [
         ("case", np.int32),
@@ -33,72 +30,6 @@ INDEX_DTYPE = np.dtype(
         ("brain_voxels", np.int32),
     ]
 )
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Intensity(_Record):
-    """Mean and standard deviation inside the brain of one volume: intensity = z-score × sd + mean."""
-
-    mean: float = Field(allow_inf_nan=False)
-    sd: float = Field(gt=0, allow_inf_nan=False)
-
-
-class StoredCase(_Record):
-    """One case of a store; its slices are the rows ``first`` to ``first + count - 1``.
-
-    ``pixel_mm`` is the size of a store pixel along rows and columns, ``slice_mm`` the distance between neighbouring
-    slices of the native grid, ``hashes`` the hash of each channel's voxels as they were read. ``brain_voxels`` and
-    ``lesion_voxels`` count native voxels, ``..._cropped`` those outside the slices; 0 in stores of earlier versions.
-    """
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    patient: str
-    site: str | None = None
-    session: str | None = None
-    split: str | None = None
-    labelled: bool
-    first: int = Field(ge=0)
-    count: int = Field(ge=1)
-    pixel_mm: tuple[float, float]
-    slice_mm: float
-    brain_voxels: int = Field(default=0, ge=0)
-    brain_voxels_cropped: int = Field(default=0, ge=0)
-    lesion_voxels: int = Field(default=0, ge=0)
-    lesion_voxels_cropped: int = Field(default=0, ge=0)
-    hashes: dict[str, str]
-    intensity: dict[str, Intensity]
-    geometry: SliceGeometry
-
-
-class StoreManifest(_Record):
-    """``manifest.json`` of a store."""
-
-    format: Literal["labelgan-store"] = FORMAT
-    format_version: Literal[1] = FORMAT_VERSION
-    labelgan_version: str
-    layout: str
-    channels: tuple[str, ...] = Field(min_length=1)
-    size: tuple[int, int]
-    slices: int = Field(ge=1)
-    cases: tuple[StoredCase, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _rows_follow_each_other(self) -> Self:
-        row = 0
-        for case in self.cases:
-            if case.first != row:
-                raise ValueError(f"case {case.id} starts at row {case.first}, expected {row}")
-            if set(case.hashes) != set(self.channels) or set(case.intensity) != set(self.channels):
-                raise ValueError(f"case {case.id} does not have the channels {', '.join(self.channels)}")
-            row += case.count
-        if row != self.slices:
-            raise ValueError(f"the cases have {row} slices, the store {self.slices}")
-        if len({case.id for case in self.cases}) != len(self.cases):
-            raise ValueError("two cases share an id")
-        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,17 +63,9 @@ class SliceStore:
             DataError: naming the file that is missing, or that does not agree with the manifest.
         """
         path = Path(path)
-        if not (path / "manifest.json").is_file():
+        if not (path / MANIFEST).is_file():
             raise DataError(path, "is not a slice store: it has no manifest.json")
-        content = read_json(path / "manifest.json")
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise DataError(path / "manifest.json", f"is not the manifest of a slice store (format '{FORMAT}')")
-        try:
-            manifest = StoreManifest.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]) or "manifest"
-            raise DataError(path / "manifest.json", f"{key}: {plain_words(first)}; {_AGAIN}") from None
+        manifest = read_manifest(path, StoreManifest)
         rows, (height, width) = manifest.slices, manifest.size
         index = _open_array(path / "index.npy", (rows,), INDEX_DTYPE)
         if not np.array_equal(

@@ -14,6 +14,7 @@ from labelgan.data.case import Case, Cohort
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import SYNTHETIC_SLICES
+from labelgan.data.manifests import CohortManifest, SeenCases, read_manifest
 from labelgan.data.prepare.case import from_unit, prepare_case
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.slices import Slices
@@ -96,37 +97,13 @@ def _ids(case: Case, count: int) -> dict[str, np.ndarray]:
     return {"cases": np.array([case.id] * count), "names": np.array(names)}
 
 
-@dataclass(frozen=True)
-class SeenCases:
-    """Manifest entries of the cases that a generator has seen: its own, and those of the one it was tuned from."""
-
-    own: tuple[Mapping[str, Any], ...]
-    inherited: tuple[Mapping[str, Any], ...] = ()
-
-
 def seen_by_generator(root: Path) -> SeenCases | None:
     """The cases that a synthetic cohort's generator has seen, or None where its manifest does not tell.
 
     Raises:
         DataError: the manifest names cases without their hashes.
     """
-    generator = manifest_of(root).get("generator")
-    if not isinstance(generator, dict) or not isinstance(generator.get("training_cases"), list):
-        return None
-    own, inherited = generator["training_cases"], generator.get("inherited_cases") or []
-    if not isinstance(inherited, list) or not all(_is_seen(case) for case in [*own, *inherited]):
-        raise DataError(root / "manifest.json", "is damaged: its generator's training cases have no hashes")
-    return SeenCases(tuple(own), tuple(inherited))
-
-
-def _is_seen(case: Any) -> bool:
-    """True for an entry that the guards can compare: hashes, and names where there are any."""
-    return (
-        isinstance(case, dict)
-        and isinstance(case.get("hashes"), dict)
-        and all(isinstance(value, str) for value in case["hashes"].values())
-        and all(isinstance(case.get(name), str | None) for name in ("id", "patient"))
-    )
+    return read_manifest(root, CohortManifest).seen
 
 
 class KnownByHash(Protocol):
@@ -165,19 +142,18 @@ def require_no_leak(
         )
     hashes = {value: case for case in held_out for value in case.hashes.values()}
     for entry in (*seen.own, *seen.inherited):
-        for value in entry["hashes"].values():
+        for value in entry.hashes.values():
             if value in hashes:
-                held = hashes[value]
+                held, name = hashes[value], entry.id or "a case without a name"
                 raise LeakError(
                     root,
-                    f"was made from the held-out case {held.id} (the same voxels as {entry.get('id')}); "
-                    f"{_TRAIN_WITHOUT}",
+                    f"was made from the held-out case {held.id} (the same voxels as {name}); {_TRAIN_WITHOUT}",
                 )
     known = {value for case in cohort for value in case.hashes.values()}
-    related = any(value in known for entry in seen.inherited for value in entry["hashes"].values())
+    related = any(value in known for entry in seen.inherited for value in entry.hashes.values())
     names = {name: case for case in held_out for name in (case.id, case.patient)}
     for entry in (*seen.own, *(seen.inherited if related else ())):
-        for name in (entry.get("id"), entry.get("patient")):
+        for name in (entry.id, entry.patient):
             if name in names:
                 held = names[name]
                 raise LeakError(

@@ -22,13 +22,14 @@ from labelgan.core.files import new_folder, read_json, sha256_file, write_text_a
 from labelgan.core.provenance import provenance
 from labelgan.data.export.card import CARD, cohort_card
 from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
+from labelgan.data.manifests import GeneratorManifest
 from labelgan.data.prepare.case import from_unit, to_unit
 from labelgan.gan.inputs.compose import Wish
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.inputs.mask_channel import decode_mask, encode_mask
 from labelgan.gan.networks.families import family_of
-from labelgan.gan.run_folder import RunFolder, told_hash
+from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.trainer import build_networks
 from labelgan.training.checkpoint import load_weights
 from labelgan.training.device import choose_device
@@ -66,16 +67,15 @@ class Generator:
         >>> samples = generator.sample(16, seed=1)  # doctest: +SKIP
     """
 
-    def __init__(self, run: RunFolder, config: GanConfig, manifest: dict[str, Any], device: torch.device) -> None:
-        self.run, self.config, self.manifest, self.device = run, config, manifest, device
-        self.channels: tuple[str, ...] = tuple(manifest["channels"])
-        self.size: tuple[int, int] = (manifest["size"][0], manifest["size"][1])
+    def __init__(self, run: RunFolder, config: GanConfig, manifest: GeneratorManifest, device: torch.device) -> None:
+        self.run, self.config, self.trained, self.device = run, config, manifest, device
+        self.channels, self.size = manifest.channels, manifest.size
         generator, self._critic = build_networks(config, len(self.channels) + 1, self.size)
         load_weights(generator, run.load(run.generator, manifest), run.generator)
         self._generator = generator.to(device).eval()
         content = None
         if family_of(config.network).inputs == "composition":
-            content = Content.load(run.content, self.channels, self.size, told_hash(manifest, run.content))
+            content = Content.load(run.content, self.channels, self.size, manifest.files_sha256.get(run.content.name))
         self.inputs = make_inputs(config, content)
         self._critic_loaded = False
 
@@ -94,14 +94,14 @@ class Generator:
         """
         run = RunFolder(Path(path))
         manifest = run.read_manifest()
-        if manifest["status"] != "complete":
+        if manifest.status != "complete":
             raise CheckpointError(
-                path, f"its training is not complete (status: {manifest['status']}); go on with train --resume"
+                path, f"its training is not complete (status: {manifest.status}); go on with train --resume"
             )
-        if manifest.get("collapsed") and not force:
+        if manifest.collapsed and not force:
             raise RefusedError(
                 path,
-                f"the generator has collapsed: its samples differ {manifest.get('diversity', 0.0):.3f} times as much "
+                f"the generator has collapsed: its samples differ {manifest.diversity:.3f} times as much "
                 "as real slices do; train longer or with other settings, or sample all the same with --force",
             )
         return cls(run, run.read_config(), manifest, choose_device(device))
@@ -116,7 +116,7 @@ class Generator:
     @torch.no_grad()
     def _judge(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         if not self._critic_loaded:
-            load_weights(self._critic, self.run.load(self.run.critic, self.manifest), self.run.critic)
+            load_weights(self._critic, self.run.load(self.run.critic, self.trained), self.run.critic)
             self._critic.to(self.device).eval()
             self._critic_loaded = True
         return self._critic(images_NCHW).float()
@@ -190,6 +190,11 @@ class Generator:
             filled[: len(slices)] = slices
             scores[rows] = self._judge(filled.to(self.device)).flatten().cpu().numpy()[: len(slices)]
         return scores
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The run's ``manifest.json``."""
+        return self.trained.content
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -269,8 +274,7 @@ def sample_cohort(
             if report is not None:
                 report(number + 1, num, "")
 
-    manifest = generator.manifest
-    facts = CohortFacts(generator.channels, generator.size, tuple(manifest["spacing_mm"]))
+    facts = CohortFacts(generator.channels, generator.size, generator.trained.spacing_mm)
     with new_folder(out) as temporary:
         export_cohort(
             format,
@@ -287,7 +291,7 @@ def sample_cohort(
                 "samples": records,
                 "generator": {
                     "sha256": sha256_file(generator.run.generator),
-                    **{key: value for key, value in manifest.items() if key not in ("kind", "format")},
+                    **{key: value for key, value in generator.manifest.items() if key not in ("kind", "format")},
                 },
                 "made_with": provenance(),
             },

@@ -22,7 +22,7 @@ from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.inputs import gather_content, make_inputs
 from labelgan.gan.networks.families import parameter_count
 from labelgan.gan.recorder import Recorder
-from labelgan.gan.run_folder import RunFolder, describe_training, write_manifest
+from labelgan.gan.run_folder import RunFolder, describe_training
 from labelgan.gan.tracking import require_tracker
 from labelgan.gan.trainer import Trainer
 from labelgan.gan.watch import Watch
@@ -126,13 +126,16 @@ class GeneratorTraining(Training):
 
     def _start_from(self, parent: RunFolder) -> None:
         manifest = parent.read_manifest()
-        if manifest["channels"] != self.facts["channels"]:
-            raise CheckpointError(parent.path, f"makes {manifest['channels']}, the store has {self.facts['channels']}")
+        if list(manifest.channels) != self.facts["channels"]:
+            raise CheckpointError(
+                parent.path, f"makes {list(manifest.channels)}, the store has {self.facts['channels']}"
+            )
         generator, critic = (parent.load(path, manifest) for path in (parent.generator, parent.critic))
         self.trainer.start_from(generator, critic, str(parent.path))
         # What the parent saw, this generator has seen: the leak guard must know.
-        self.facts["inherited_cases"] = manifest["training_cases"] + manifest.get("inherited_cases", [])
-        self.facts["started_from"] = {"model": manifest.get("model"), "steps": manifest.get("steps")}
+        told = manifest.content
+        self.facts["inherited_cases"] = told["training_cases"] + told.get("inherited_cases", [])
+        self.facts["started_from"] = {"model": told.get("model"), "steps": told.get("steps")}
 
     def train(self, interrupts: Interrupts) -> TrainingResult | None:
         """Trains from the last checkpoint on, unless the run has ended; gives the result in the first process."""
@@ -147,13 +150,13 @@ class GeneratorTraining(Training):
         """Refuses to go on with other data or settings; what does not change weights may change."""
         run = self.run_folder
         if not checkpoint_folders(run.checkpoints):
-            begun_from = run.manifest.is_file() and "started_from" in run.read_manifest()
+            begun_from = run.manifest.is_file() and "started_from" in run.read_manifest().content
             if begun_from and "started_from" not in self.facts:
                 raise CheckpointError(
                     run.path, "has no checkpoint yet; name the run it starts from again (--start-from)"
                 )
             return
-        manifest = run.read_manifest()
+        manifest = run.read_manifest().content
         require_same_cases(manifest, self.facts, run.path)
         skipped = {"train": FREE_SETTINGS | {"sample_every", "collapse_ratio"}, "preset": True, "model": True}
         before, now = (config.model_dump(exclude=skipped) for config in (run.read_config(), self.config))
@@ -165,10 +168,10 @@ class GeneratorTraining(Training):
         """Writes settings and manifest; True where the run has ended already, and its manifest stays."""
         run = self.run_folder
         # The card is written last: while it is missing, the run has not ended.
-        done = self.step == self.steps and run.card.is_file() and run.read_manifest()["status"] == "complete"
+        done = self.step == self.steps and run.card.is_file() and run.read_manifest().status == "complete"
         if not done:
             run.card.unlink(missing_ok=True)
-            write_manifest(run, "training", **self.facts)  # before the settings, because it says who is left out
+            run.write_manifest("training", **self.facts)  # before the settings, because it says who is left out
         write_text_atomic(run.config, self.config.to_toml())
         return done
 
@@ -216,7 +219,7 @@ class GeneratorTraining(Training):
         failure = {"step": self.step, "non_finite": [*bad], "slices": slices, "rolled_back_to_step": back_to}
         if self.team.is_first:
             write_json_atomic(self.run_folder.path / "failure.json", failure)
-            write_manifest(self.run_folder, "failed", failure=failure, **self.facts)
+            self.run_folder.write_manifest("failed", failure=failure, **self.facts)
         shown = ", ".join(slices[:4]) + (f" and {len(slices) - 4} more (failure.json)" if len(slices) > 4 else "")
         return TrainingError(
             self.run_folder.path,
@@ -228,8 +231,7 @@ class GeneratorTraining(Training):
         run, watched = self.run_folder, self.watch.figures(*self.watch.samples(self.trainer.averaged, self.team.device))
         save_tensors(run.generator, self.trainer.averaged.state_dict())
         save_tensors(run.critic, self.trainer.critic.state_dict())
-        manifest = write_manifest(
-            run,
+        manifest = run.write_manifest(
             "complete",
             **self.facts,
             steps=self.steps,
@@ -244,8 +246,8 @@ class GeneratorTraining(Training):
     def _result(self) -> TrainingResult:
         """Gives the result as the manifest of the finished run has it."""
         manifest = self.run_folder.read_manifest()
-        diversity, lesion_rate = manifest["diversity"], manifest["lesion_rate"]
-        return TrainingResult(self.run_folder.path, self.steps, self._is_collapsed(diversity), diversity, lesion_rate)
+        collapsed = self._is_collapsed(manifest.diversity)
+        return TrainingResult(self.run_folder.path, self.steps, collapsed, manifest.diversity, manifest.lesion_rate)
 
     def _is_collapsed(self, diversity: float) -> bool:
         return diversity < self.config.train.collapse_ratio

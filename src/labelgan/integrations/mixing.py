@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.rng import generator_for
+from labelgan.data.manifests import SeenCases
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import SeenCases, require_no_leak, seen_by_generator
+from labelgan.data.synthetic_slices import require_no_leak, seen_by_generator
 from labelgan.gan.sample import Generator
 from labelgan.seg.synthetic import read_synthetic
 
@@ -71,8 +72,7 @@ class SyntheticPool:
             root = Path(synthetic)
             slices = read_synthetic(root, store, held_out).slices
             return cls(slices.images_NCHW, slices.masks_NHW, root, seen_by_generator(root))
-        manifest, run = synthetic.manifest, synthetic.run.path
-        seen = SeenCases(tuple(manifest["training_cases"]), tuple(manifest.get("inherited_cases") or ()))
+        seen, run = synthetic.trained.seen, synthetic.run.path
         require_no_leak(run, seen, held_out, store.cases)
         if (synthetic.channels, synthetic.size) != (store.channels, store.size):
             made, wanted = ((g.channels, g.size) for g in (synthetic, store))

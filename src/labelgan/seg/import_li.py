@@ -18,7 +18,7 @@ from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig
 from labelgan.core.errors import CheckpointError, ConfigError
 from labelgan.core.files import lock_folder, sha256_file, write_text_atomic
-from labelgan.seg.folder import SegmenterFolder, write_manifest
+from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks_li2018 import Li2018
 from labelgan.training.checkpoint import save_tensors
 
@@ -103,8 +103,7 @@ def import_li(
             members.append({"sha256": sha256_file(place.weights)})
         write_text_atomic(folder.config, config.to_toml())
         write_text_atomic(folder.prepare, prepare.to_toml())
-        write_manifest(
-            folder,
+        folder.write_manifest(
             "complete",
             network=config.network.name,
             channels=list(CHANNELS[: first.channels]),

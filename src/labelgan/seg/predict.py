@@ -15,6 +15,7 @@ from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.data.case import Case
+from labelgan.data.manifests import Member
 from labelgan.data.prepare.case import prepare_case
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks import build_segmenter
@@ -80,18 +81,17 @@ class Ensemble:
         """
         folder = SegmenterFolder(Path(path))
         manifest = folder.read_manifest()
-        if manifest["status"] != "complete":
+        if manifest.status != "complete":
             raise CheckpointError(
-                path, f"its training is not complete (status: {manifest['status']}); go on with segment train --resume"
+                path, f"its training is not complete (status: {manifest.status}); go on with segment train --resume"
             )
         if foreign := [setting for setting in settings if not setting.strip().startswith("predict.")]:
             raise ConfigError(f"--set {foreign[0]}", "is settled by the training; only predict.* can be changed")
         trained = folder.read_config()
         config = trained.model_copy(update={"predict": trained.with_settings(list(settings)).predict})
-        channels = tuple(manifest["channels"])
-        networks = load_networks(folder, config, len(channels), manifest.get("members", ()))
-        seen = frozenset(value for case in manifest["training_cases"] for value in case["hashes"].values())
-        return cls(networks, channels, folder.read_prepare(), config, choose_device(device), seen)
+        networks = load_networks(folder, config, len(manifest.channels), manifest.members)
+        seen = frozenset(value for case in manifest.training_cases for value in case.hashes.values())
+        return cls(networks, manifest.channels, folder.read_prepare(), config, choose_device(device), seen)
 
     @classmethod
     def load_joined(cls, paths: Sequence[str | Path], *, device: str = "auto", settings: Collection[str] = ()) -> Self:
@@ -174,7 +174,7 @@ class Ensemble:
 
 
 def load_networks(
-    folder: SegmenterFolder, config: SegConfig, channels: int, members: Sequence[Mapping[str, Any]] = ()
+    folder: SegmenterFolder, config: SegConfig, channels: int, members: Sequence[Member] = ()
 ) -> list[torch.nn.Module]:
     """Loads the members' final weights, or the early ones where ``predict.early`` says so.
 
@@ -188,15 +188,15 @@ def load_networks(
         CheckpointError: naming the file that is missing or damaged.
     """
     networks = []
-    kept = "early_sha256" if config.predict.early else "sha256"
     for number in range(config.train.members):
         member = folder.member(number)
         weights = member.early if config.predict.early else member.weights
         if config.predict.early and not weights.is_file():
             raise CheckpointError(weights, "is not there: training kept no early weights (train.early_step)")
         network = build_segmenter(config.network, channels)
-        told = members[number] if number < len(members) else {}
-        load_weights(network, load_tensors(weights, sha256=told.get(kept)), weights)
+        told = members[number] if number < len(members) else Member()
+        digest = told.early_sha256 if config.predict.early else told.sha256
+        load_weights(network, load_tensors(weights, sha256=digest), weights)
         networks.append(network)
     return networks
 
@@ -217,6 +217,6 @@ def to_lesions(probability_XYZ: np.ndarray, config: SegPredictConfig) -> np.ndar
 
 def manifest_facts(folder: Path) -> dict[str, Any]:
     """What a prediction's manifest says of the segmenter that made it."""
-    manifest = SegmenterFolder(folder).read_manifest()
+    manifest = SegmenterFolder(folder).read_manifest().content
     keys = ("network", "steps", "members", "training_cases", "held_out_cases", "synthetic", "threshold", "origin")
     return {key: manifest[key] for key in keys if key in manifest}

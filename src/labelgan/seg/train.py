@@ -16,7 +16,7 @@ from labelgan.core.interrupts import Interrupts
 from labelgan.core.progress import Report
 from labelgan.data.store import SliceStore, StoredCase, require_known
 from labelgan.seg.batches import SegBatches, split_batch, steps_of
-from labelgan.seg.folder import SegmenterFolder, describe_training, write_manifest
+from labelgan.seg.folder import SegmenterFolder, describe_training
 from labelgan.seg.member import Member
 from labelgan.seg.networks import SEGMENTERS, parameter_count
 from labelgan.seg.predict import Ensemble, load_networks
@@ -194,7 +194,7 @@ class EnsembleTraining:
                     member.run(interrupts, tell)
             except TrainingError as error:
                 if first:
-                    write_manifest(self.folder, "failed", failure=error.reason, **self.facts)
+                    self.folder.write_manifest("failed", failure=error.reason, **self.facts)
                 raise
             self.facts.setdefault("parameters", parameter_count(member.network))
             members.append(_entry(member) if first else {})
@@ -211,7 +211,7 @@ class EnsembleTraining:
         if self.config.train.fit_threshold:
             self.facts["threshold"] = self._fit_threshold()
         where = {"device": self.team.device.type, "devices": self.team.size}
-        write_manifest(self.folder, "complete", **self.facts, steps=self.steps, members=members, **where)
+        self.folder.write_manifest("complete", **self.facts, steps=self.steps, members=members, **where)
         losses = tuple(entry["loss"] for entry in members)
         stuck = tuple(number for number, entry in enumerate(members) if entry["stuck"])
         return SegTrainingResult(self.folder.path, len(members), self.steps, losses, stuck)
@@ -229,8 +229,8 @@ class EnsembleTraining:
     def _begin(self) -> None:
         """Writes config and manifest; a folder that is gone on with must be of this training."""
         if self.folder.manifest.is_file() and self.folder.config.is_file():
-            self._require_same(self.folder.read_manifest(), self.folder.read_config())
-        write_manifest(self.folder, "training", **self.facts)  # first, because it tells who is held out
+            self._require_same(self.folder.read_manifest().content, self.folder.read_config())
+        self.folder.write_manifest("training", **self.facts)  # first, because it tells who is held out
         write_text_atomic(self.folder.config, self.config.to_toml())
         write_text_atomic(self.folder.prepare, self.store.config.to_toml())
 

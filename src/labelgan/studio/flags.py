@@ -95,7 +95,7 @@ class Judge:
                 state["text"] = f"{what}: {done} of {total}"
 
         seen = seen_by_generator(source.path)
-        wanted = {} if seen is None else {case["id"]: case["hashes"] for case in seen.own}
+        wanted = {} if seen is None else {case.id: case.hashes for case in seen.own}
         stores = [SliceStore.open(other.path) for other in self.index.sources.values() if other.kind == "store"]
         for store in stores:
             hashes = {case.id: case.hashes for case in store.cases}

@@ -84,8 +84,8 @@ def real_cases(index: Index, source: Source, grid: Grid) -> RealCases:
         DataError: the cohort's manifest is damaged.
     """
     seen = seen_by_generator(source.path)
-    known = set() if seen is None else {value for case in seen.own for value in case["hashes"].values()}
-    names = set() if seen is None else {case.get("id") for case in seen.own}
+    known = set() if seen is None else {value for case in seen.own for value in case.hashes.values()}
+    names = set() if seen is None else {case.id for case in seen.own}
     real = [
         case for case in list(index.cases.values()) if not case.synthetic and set(grid.channels) <= set(case.channels)
     ]

@@ -13,7 +13,7 @@ from labelgan.core.errors import DataError, LabelganError
 from labelgan.core.files import read_json
 from labelgan.data.layouts.common import listing, manifest_of
 from labelgan.data.layouts.detect import SYNTHETIC_SLICES, detect_layout
-from labelgan.data.store import FORMAT as STORE
+from labelgan.data.manifests import STORE_FORMAT as STORE
 
 Kind = Literal["cohort", "synthetic", "store", "run", "study", "audit"]
 

@@ -24,6 +24,7 @@ from labelgan.core.files import read_json, sha256_file, write_json_atomic
 from labelgan.core.progress import Progress
 from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.manifests import SeenCase, SegmenterManifest
 from labelgan.data.prepare.brain_search import find_brains
 from labelgan.data.pseudonyms import using
 from labelgan.data.store import SliceStore
@@ -47,10 +48,10 @@ def sample_judge(run: str | Path, train: str | Path) -> Judge:
     """
     store = SliceStore.open(Path(train))
     known = {case.id: case.hashes for case in store.cases}
-    seen = RunFolder(Path(run)).read_manifest()["training_cases"]
-    if strange := [case["id"] for case in seen if known.get(case["id"]) != case["hashes"]]:
+    seen = RunFolder(Path(run)).read_manifest().training_cases
+    if strange := [case.id for case in seen if known.get(case.id) != case.hashes]:
         raise DataError(store.path, f"does not hold case {strange[0]}, which the generator of {run} was trained on")
-    fitted = SampleFilter.fit(AuditSlices.from_store(store, keep=[case["id"] for case in seen]))
+    fitted = SampleFilter.fit(AuditSlices.from_store(store, keep=[case.id for case in seen]))
 
     def judge(images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> Sequence[str]:
         return fitted.judge(AuditSlices(images_NCHW, masks_NHW, find_brains(images_NCHW[:, 0]))).reasons.tolist()
@@ -70,18 +71,18 @@ def require_unseen(case: Case, hashes: Mapping[str, str], segmenters: Sequence[P
     for folder in segmenters:
         path = SegmenterFolder(folder)
         for role, seen in _seen(path.read_manifest()):
-            if not values.isdisjoint(seen["hashes"].values()):
+            if not values.isdisjoint(seen.hashes.values()):
                 file = next(iter(case.images.values())).path
                 raise LeakError(
-                    file, f"case {case.id} is to be tested on, and {role} has seen it as {seen['id']} ({path.manifest})"
+                    file, f"case {case.id} is to be tested on, and {role} has seen it as {seen.id} ({path.manifest})"
                 )
 
 
-def _seen(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    yield from (("the segmenter", entry) for entry in manifest["training_cases"])
-    synthetic = manifest.get("synthetic") or {}
-    for key, role in (("training_cases", "its generator"), ("inherited_cases", "its generator's parent")):
-        yield from ((role, entry) for entry in synthetic.get(key, []))
+def _seen(manifest: SegmenterManifest) -> Iterator[tuple[str, SeenCase]]:
+    yield from (("the segmenter", entry) for entry in manifest.training_cases)
+    if manifest.synthetic is not None:
+        yield from (("its generator", entry) for entry in manifest.synthetic.training_cases)
+        yield from (("its generator's parent", entry) for entry in manifest.synthetic.inherited_cases)
 
 
 Training = TypeVar("Training", GanConfig, SegConfig)

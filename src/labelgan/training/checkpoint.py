@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_WEIGHT_BYTES = 8 * 2**30
-_MAKERS = {"generator": "train", "segmenter": "segment train"}
 _FOLDER = re.compile(r"^step-(\d{8})$")
 
 
@@ -191,43 +190,6 @@ def _load(folder: Path, device: str | torch.device) -> Checkpoint:
             raise CheckpointError(path, "is missing or differs from the hash written beside it")
         parts[name] = load_tensors(path, device)
     return Checkpoint(folder, step, parts, state)
-
-
-def read_model_manifest(path: Path, kind: str, version: int) -> dict[str, Any]:
-    """Reads the manifest of a trained model.
-
-    Raises:
-        CheckpointError: it is absent, of another kind or format, or does not tell which cases are behind the model.
-    """
-    try:
-        manifest = read_json(path)
-    except DataError as error:
-        raise CheckpointError(path, error.reason) from None
-    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        raise CheckpointError(
-            path, f"is not the manifest of a {kind}: name a folder that `labelgan {_MAKERS[kind]}` made"
-        )
-    if manifest.get("format") != version:
-        raise CheckpointError(
-            path,
-            f"has format {manifest.get('format')!r}; this version reads {version}; train again",
-        )
-    for key in ("training_cases", "inherited_cases", "held_out_cases"):
-        if not _are_cases(manifest.get(key, [])):
-            raise CheckpointError(path, f"is damaged: its {key} are not cases with hashes, so no leak could be found")
-    return manifest
-
-
-def _are_cases(value: Any) -> bool:
-    """True for a list of cases with an id, a patient and hashes, which the guards against leaks compare."""
-    return isinstance(value, list) and all(
-        isinstance(case, dict)
-        and isinstance(case.get("id"), str)
-        and isinstance(case.get("patient"), str)
-        and isinstance(case.get("hashes"), dict)
-        and all(isinstance(digest, str) for digest in case["hashes"].values())
-        for case in value
-    )
 
 
 def require_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

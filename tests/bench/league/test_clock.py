@@ -67,8 +67,8 @@ def test_a_training_by_the_clock_is_one_of_its_steps(phantom_store, tmp_path, mo
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     manifest = RunFolder(result.run).read_manifest()
-    assert manifest["status"] == "complete"
-    assert {case["patient"] for case in manifest["training_cases"]}.isdisjoint({"P001"})
+    assert manifest.status == "complete"
+    assert {case.patient for case in manifest.training_cases}.isdisjoint({"P001"})
 
 
 def test_what_a_killed_attempt_left_is_lost(phantom_store, tmp_path):
@@ -90,4 +90,4 @@ def test_an_interruption_by_somebody_else_is_one(phantom_store, tmp_path):
 def test_a_training_may_end_before_its_time(phantom_store, tmp_path):
     result, _ = train_for(phantom_store, tmp_path / "run", tiny_config("dcgan"), 1e6, most_steps=3)
     assert result.steps == 3
-    assert RunFolder(result.run).read_manifest()["status"] == "complete"
+    assert RunFolder(result.run).read_manifest().status == "complete"

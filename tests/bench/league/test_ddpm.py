@@ -71,7 +71,7 @@ def test_a_sample_does_not_depend_on_how_many_there_are(run, cohort, tmp_path):
 def test_its_samples_tell_whom_they_were_made_from(cohort, phantom_store, tmp_path):
     seen = seen_by_generator(cohort)
     assert seen is not None
-    assert {case["patient"] for case in seen.own} == {case.patient for case in phantom_store.cases} - {"P001"}
+    assert {case.patient for case in seen.own} == {case.patient for case in phantom_store.cases} - {"P001"}
     assert len(read_cohort(cohort).cases) == len(json.loads((cohort / "manifest.json").read_text())["samples"])
     config = tiny_seg_config("li2018", "train.steps=2", "train.members=1")
     train_segmenter(phantom_store, tmp_path / "fits", config, synthetic=cohort, exclude=["P001"])

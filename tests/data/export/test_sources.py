@@ -34,7 +34,7 @@ def test_synthetic_slices_keep_scale_and_place_whatever_their_format(tmp_path, f
     source = Source.open(synthetic_cohort(tmp_path / "syn", seen, format=format))
     assert source.synthetic
     assert source.seen is not None
-    assert [entry["id"] for entry in source.seen.own] == ["p1"]
+    assert [entry.id for entry in source.seen.own] == ["p1"]
     for number, case in enumerate(source.cases):
         volume, _ = source.read(case, CHANNELS)
         written = a_slice(f"syn{number}")

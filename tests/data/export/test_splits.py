@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from labelgan.core.errors import ConfigError, LeakError
 from labelgan.data.export.records import Fold
 from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
-from labelgan.data.synthetic_slices import SeenCases
+from labelgan.data.manifests import SeenCase, SeenCases
 
 
 def patients(count: int, cases: int = 1) -> list[ScannedCase]:
@@ -23,7 +23,7 @@ def patients(count: int, cases: int = 1) -> list[ScannedCase]:
 def generator(name: str, *seen: ScannedCase, names: bool = True) -> SyntheticGroup:
     """Two slices of a generator that saw some cases; without ``names`` it knows them by their voxels alone."""
     entries = [
-        {"id": case.id if names else f"x{n}", "patient": case.patient if names else f"x{n}", "hashes": case.hashes}
+        SeenCase(id=case.id if names else f"x{n}", patient=case.patient if names else f"x{n}", hashes=dict(case.hashes))
         for n, case in enumerate(seen)
     ]
     return SyntheticGroup(Path(name), SeenCases(tuple(entries)), (f"{name}-0", f"{name}-1"))

@@ -9,7 +9,8 @@ import numpy as np
 
 from labelgan.config.base import CheckConfig
 from labelgan.core.errors import DataError
-from labelgan.data.case import SAFE_ID_WORDS, Case, Cohort, is_safe_id
+from labelgan.core.files import SAFE_ID_WORDS, is_safe_id
+from labelgan.data.case import Case, Cohort
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severity
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
 from labelgan.data.prepare.face import face_warning, shows_face

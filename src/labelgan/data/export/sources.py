@@ -17,9 +17,10 @@ from labelgan.data.curation import read_curation
 from labelgan.data.export.records import LabelledVolume
 from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
+from labelgan.data.manifests import SeenCases
 from labelgan.data.prepare.case import prepare_case, require_same_grid
 from labelgan.data.reading.read import voxel_hash
-from labelgan.data.synthetic_slices import SeenCases, is_synthetic, seen_by_generator, slice_affine, to_z_scores
+from labelgan.data.synthetic_slices import is_synthetic, seen_by_generator, slice_affine, to_z_scores
 from labelgan.data.volume import BACKGROUND, OTHER_PATHOLOGY, Volume
 
 

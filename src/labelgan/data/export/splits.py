@@ -13,7 +13,8 @@ from pathlib import Path
 from labelgan.core.errors import ConfigError, LeakError
 from labelgan.core.rng import generator_for
 from labelgan.data.export.records import Fold
-from labelgan.data.synthetic_slices import SeenCases, require_no_leak
+from labelgan.data.manifests import SeenCases
+from labelgan.data.synthetic_slices import require_no_leak
 
 FOLDS = 5  # as nnU-Net makes, where nothing says otherwise
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.core.errors import DataError
-from labelgan.core.files import fsync_folder, write_json_atomic
-from labelgan.data.case import is_safe_id
+from labelgan.core.files import fsync_folder, is_safe_id, write_json_atomic
 from labelgan.data.export.bids import BidsWriter
 from labelgan.data.export.dicom import DicomWriter
 from labelgan.data.export.files import nifti_bytes

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.core.errors import DataError, LeakError
-from labelgan.data.case import Cohort, is_safe_id
+from labelgan.core.files import is_safe_id
+from labelgan.data.case import Cohort
 from labelgan.data.layouts import bids as layouts_bids
 from labelgan.data.layouts import nnunet as layouts_nnunet
 from labelgan.data.layouts import pairs as layouts_pairs

@@ -17,10 +17,11 @@ from labelgan.core.errors import ConfigError, DataError, LabelganError
 from labelgan.core.files import new_folder, read_json, write_json_atomic, write_text_atomic
 from labelgan.core.version import __version__
 from labelgan.data.case import Case, Cohort, require_safe_ids
+from labelgan.data.manifests import STORE_FORMAT, Intensity, StoredCase, StoreManifest
 from labelgan.data.prepare.case import PreparedCase, measure_brain, prepare_case
 from labelgan.data.prepare.crop import crop_warning, fitting_spacing, require_lesions_inside
 from labelgan.data.prepare.face import face_warning
-from labelgan.data.store import FORMAT, INDEX_DTYPE, Intensity, SliceStore, StoredCase, StoreManifest, require_known
+from labelgan.data.store import INDEX_DTYPE, SliceStore, require_known
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 Progress = Callable[[int, int, str], None]
@@ -110,7 +111,7 @@ def _require_free(out: Path, force: bool) -> None:
         return
     try:
         content = read_json(out / "manifest.json")
-        is_store = isinstance(content, dict) and content.get("format") == FORMAT
+        is_store = isinstance(content, dict) and content.get("format") == STORE_FORMAT
     except DataError:
         is_store = False
     if not is_store:

@@ -280,3 +280,10 @@ def test_texts_without_end_are_not_read(tmp_path, monkeypatch):
         read_json(tmp_path / "a.json")
     monkeypatch.setattr(files, "LARGEST_TEXT", 9)
     assert read_json(tmp_path / "a.json") == [1, 2, 3]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"\.lock: cannot be locked: it is a link"), lock_folder(tmp_path):
+        raise AssertionError("it was let in")
+    assert not (tmp_path / "elsewhere").exists()

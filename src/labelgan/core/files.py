@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -202,8 +203,10 @@ def _lock(path: Path, subject: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise DataError(subject, "another process is at work in this folder") from None
-    except OSError as error:  # a link, which is not followed, or a folder that cannot be written
-        raise DataError(path, f"cannot be locked: {why_unread(error)}") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a disk that may only be read, say: reported as for any other file
+            raise
+        raise DataError(path, "cannot be locked: it is a link") from None
     try:
         yield
     finally:

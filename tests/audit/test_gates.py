@@ -8,6 +8,13 @@ import pytest
 from labelgan.audit.gates import GATES, Check, Finding, Gate, judge, plain
 from labelgan.config.audit import GateConfig
 
+
+def outside(above: float, below: float, held_out: float = 0.0) -> Finding:
+    """Pixels out of range: of the samples, and below it of held-out slices."""
+    shares = {"samples": {"above": above, "below": below}, "held_out": {"above": 0.0, "below": held_out}}
+    return Finding("image.outside", "", above + below, extra=shares)
+
+
 SOUND = {
     "diversity.spread": Finding("diversity.spread", "", 0.9, good=1.0),
     "diversity.repeats": Finding("diversity.repeats", "", 0.01),
@@ -15,6 +22,7 @@ SOUND = {
     "label.agreement.edge": Finding("label.agreement.edge", "", 0.8),
     "label.load": Finding("label.load", "", 0.4, extra={"limit": 1.0}),
     "label.empty": Finding("label.empty", "", 0.1, extra={"limit": 0.2}),
+    "image.outside": outside(above=0.0002, below=0.0),
     "copies.share": Finding("copies.share", "", 0.01),
     "copies.certain": Finding("copies.certain", "", 0.0),
     "image.swd": Finding("image.swd", "", 0.2, good=0.1, bad=0.5),
@@ -26,6 +34,7 @@ BROKEN = {
     "label.agreement.edge": ("labels", Finding("label.agreement.edge", "", -0.1)),
     "label.load": ("load", Finding("label.load", "", 1.4, extra={"limit": 1.0})),
     "label.empty": ("load", Finding("label.empty", "", 0.5, extra={"limit": 0.2})),
+    "image.outside": ("range", outside(above=0.002, below=0.0)),
     "copies.share": ("copies", Finding("copies.share", "", 0.2)),
     "copies.certain": ("copies", Finding("copies.certain", "", 0.001)),
 }
@@ -36,22 +45,34 @@ def decided(found: dict[str, Finding], limits: GateConfig | None = None) -> dict
 
 
 def test_sound_samples_pass():
-    assert decided(SOUND) == {"diversity": True, "labels": True, "load": True, "copies": True}
+    assert decided(SOUND) == {"diversity": True, "labels": True, "load": True, "range": True, "copies": True}
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_one_broken_limit_fails_its_gate_alone(name):
     gate, finding = BROKEN[name]
     assert decided({**SOUND, name: finding}) == {
-        other: other != gate for other in ("diversity", "labels", "load", "copies")
+        other: other != gate for other in ("diversity", "labels", "load", "range", "copies")
     }
 
 
 def test_limits_can_be_set():
     loose = GateConfig(
-        min_spread=0.1, max_duplicates=1, min_agreement=-1, max_load_shift=9, max_copies=1, max_certain_copies=1
+        min_spread=0.1,
+        max_duplicates=1,
+        min_agreement=-1,
+        max_load_shift=9,
+        max_outside=1,
+        max_copies=1,
+        max_certain_copies=1,
     )
     assert all(decided({**SOUND, **{name: finding for name, (_, finding) in BROKEN.items()}}, loose).values())
+
+
+def test_samples_may_be_out_of_range_as_often_as_held_out_slices_on_either_side():
+    for below, passed in ((0.02, True), (0.04, False)):
+        assert decided({**SOUND, "image.outside": outside(0.0, below, held_out=0.03)})["range"] is passed
+    assert decided({**SOUND, "image.outside": outside(0.02, 0.0, held_out=0.03)})["range"] is False
 
 
 def test_fidelity_has_a_gate_where_a_limit_is_set():

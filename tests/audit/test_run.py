@@ -42,7 +42,7 @@ def unseen(tmp_path_factory):
 def test_unseen_patients_pass_every_gate(unseen):
     report, _ = unseen
     assert report.passed, report.failed_gates
-    assert {gate.name for gate in report.gates} == {"diversity", "labels", "load", "copies"}
+    assert {gate.name for gate in report.gates} == {"diversity", "labels", "load", "range", "copies"}
     assert len({finding.name for finding in report.findings}) == len(report.findings)
 
 
@@ -124,7 +124,7 @@ def phantoms(tmp_path_factory) -> Audited:
 @pytest.mark.slow
 def test_patients_whom_nobody_has_seen_pass_every_gate(phantoms):
     report = phantoms.audit(phantoms.unseen)
-    assert [gate.passed for gate in report.gates] == [True] * 4, report.gates
+    assert [gate.passed for gate in report.gates] == [True] * 5, report.gates
     assert (report.finding("copies.share").value or 0) <= 0.05
 
 

@@ -185,6 +185,20 @@ def _load(found: Findings, limits: GateConfig) -> list[Check]:
     return checks
 
 
+def _range(found: Findings, limits: GateConfig) -> list[Check]:
+    """Held-out slices may lie outside too, where training patients are few: the samples may as often as they."""
+    finding = found.get("image.outside")
+    samples, held_out = ({} if finding is None else finding.extra.get(name, {}) for name in ("samples", "held_out"))
+    return [
+        Check(
+            f"share of pixels {side} the range of training slices",
+            samples.get(side),
+            max(limits.max_outside, held_out.get(side, 0.0)),
+        )
+        for side in ("above", "below")
+    ]
+
+
 def _copies(found: Findings, limits: GateConfig) -> list[Check]:
     return [
         Check("share of samples that count as copies", _value(found, "copies.share"), limits.max_copies),
@@ -200,6 +214,7 @@ GATES: dict[str, Callable[[Findings, GateConfig], list[Check]]] = {
     "diversity": _diversity,
     "labels": _labels,
     "load": _load,
+    "range": _range,
     "copies": _copies,
     "fidelity": _fidelity,
 }

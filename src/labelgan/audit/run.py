@@ -16,6 +16,7 @@ from labelgan.audit.copies.privacy import privacy
 from labelgan.audit.fidelity.diversity import diversity
 from labelgan.audit.fidelity.encoder import LearnedEncoder, fit_encoder, load_encoder
 from labelgan.audit.fidelity.fidelity import fidelity
+from labelgan.audit.fidelity.outside import outside
 from labelgan.audit.gates import Finding, Gate, judge
 from labelgan.audit.inputs import Instrument, audited_cases
 from labelgan.audit.labels.labels import labels
@@ -38,6 +39,7 @@ Part = Callable[[AuditData, AuditConfig], list[Finding]]
 # To add a part, enter it here; its findings reach audit.json and the page by themselves.
 PARTS: dict[str, Part] = {
     "fidelity": fidelity,
+    "range": outside,
     "diversity": diversity,
     "labels": labels,
     "privacy": privacy,

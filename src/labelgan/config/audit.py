@@ -80,6 +80,12 @@ class GateConfig(Config):
     max_load_shift: float = Field(
         default=1.0, ge=0, description="load: largest shift of lesion load, in units of what patients differ by"
     )
+    max_outside: float = Field(
+        default=0.001,
+        ge=0,
+        le=1,
+        description="range: largest share of pixels above, or below, what training slices have; or as held-out slices",
+    )
     max_copies: float = Field(default=0.05, ge=0, le=1, description="copies: largest share of samples that are copies")
     max_certain_copies: float = Field(
         default=0.0, ge=0, le=1, description="copies: largest share of samples that are all but a training slice"

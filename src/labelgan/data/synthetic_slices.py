@@ -16,11 +16,13 @@ from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import SYNTHETIC_SLICES
 from labelgan.data.manifests import CohortManifest, SeenCases, read_manifest
 from labelgan.data.prepare.case import from_unit, prepare_case
+from labelgan.data.prepare.limits import told_range
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import Volume
 
+LAST_GREY = np.float32(254.5 / 127.5 - 1)  # a z-score of 12.5: what is rounded to 255 lies there or above
 _TRAIN_WITHOUT = "sample a generator that was trained with --exclude"
 
 
@@ -214,7 +216,9 @@ def to_z_scores(case: Case, name: str, values: np.ndarray, manifest: Mapping[str
     if path.suffix == ".npz":
         return values
     if path.suffix == ".png":
-        return from_unit(values / np.float32(127.5) - 1)
+        # the first and the last grey value stand for all that lies beyond: their inner edge is meant
+        unit = np.clip(values / np.float32(127.5) - 1, -LAST_GREY, LAST_GREY)
+        return np.clip(from_unit(unit), *told_range(manifest, name))
     try:
         scale = manifest["intensity"][name]
         mean, sd = float(scale["mean"]), float(scale["sd"])

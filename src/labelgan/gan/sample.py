@@ -24,11 +24,13 @@ from labelgan.data.export.card import CARD, cohort_card
 from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.manifests import GeneratorManifest
 from labelgan.data.prepare.case import from_unit, to_unit
+from labelgan.data.prepare.limits import ValueRange
 from labelgan.gan.inputs.compose import Wish
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.inputs.mask_channel import decode_mask, encode_mask
 from labelgan.gan.networks.families import family_of
+from labelgan.gan.networks.limit import has_limit, limit_of, with_limit_of
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.trainer import build_networks
 from labelgan.training.checkpoint import load_weights
@@ -71,11 +73,16 @@ class Generator:
         self.run, self.config, self.trained, self.device = run, config, manifest, device
         self.channels, self.size = manifest.channels, manifest.size
         generator, self._critic = build_networks(config, len(self.channels) + 1, self.size)
-        load_weights(generator, run.load(run.generator, manifest), run.generator)
-        self._generator = generator.to(device).eval()
         content = None
         if family_of(config.network).inputs == "composition":
             content = Content.load(run.content, self.channels, self.size, manifest.files_sha256.get(run.content.name))
+        tensors = run.load(run.generator, manifest)
+        if not has_limit(tensors):  # trained before there was one: the slices that are kept tell, where there are any
+            if content is not None:
+                limit_of(generator).set(ValueRange.of(content.patients.images_NCHW))
+            tensors = with_limit_of(generator, tensors)
+        load_weights(generator, tensors, run.generator)
+        self._generator = generator.to(device).eval()
         self.inputs = make_inputs(config, content)
         self._critic_loaded = False
 
@@ -111,7 +118,7 @@ class Generator:
         indices = range(block * BLOCK, (block + 1) * BLOCK)
         inputs = self.inputs.samples(seed, indices, wish)
         slices_NCHW = self._generator(*(tensor.to(self.device) for tensor in inputs)).float()
-        return self.inputs.finish(seed, indices, slices_NCHW, wish)
+        return limit_of(self._generator)(self.inputs.finish(seed, indices, slices_NCHW, wish))
 
     @torch.no_grad()
     def _judge(self, images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -201,6 +208,13 @@ class Generator:
         """Sites or scanners that samples can be asked for of."""
         return self.inputs.sites
 
+    @property
+    def range(self) -> dict[str, list[float]]:
+        """Channel to the least and the largest z-score that its samples may have; ±29 where no range is stored."""
+        limit = limit_of(self._generator)
+        low_C, high_C = (from_unit(side[:-1].cpu().numpy()) for side in (limit.low, limit.high))
+        return ValueRange(low_C, high_C).to_json(self.channels)
+
     def scale(self, site: str | None = None) -> dict[str, dict[str, float]]:
         """Mean and sd of the brain by channel: over all training scans, or over those of a site."""
         return self.manifest.get("site_intensity", {}).get(site, self.manifest["intensity"])
@@ -288,6 +302,7 @@ def sample_cohort(
                 **({} if asked.asks_nothing else {"asked": asked.to_json()}),
                 **({} if judge is None else {"audited": {"kept": len(records), "dropped": dict(dropped)}}),
                 "intensity": generator.scale(asked.site),
+                "range": generator.range,
                 "samples": records,
                 "generator": {
                     "sha256": sha256_file(generator.run.generator),

@@ -16,6 +16,7 @@ from labelgan.core.errors import CheckpointError, DataError, TrainingError
 from labelgan.core.files import write_json_atomic, write_text_atomic
 from labelgan.core.interrupts import Interrupts
 from labelgan.core.progress import Report
+from labelgan.data.prepare.limits import ValueRange
 from labelgan.data.store import SliceStore
 from labelgan.gan.card import generator_card
 from labelgan.gan.inputs.batches import BatchSource, training_rows
@@ -114,6 +115,7 @@ class GeneratorTraining(Training):
             if team.is_first:
                 content.save(run.content)
         self.trainer = Trainer(config, len(store.channels) + 1, store.size, self.inputs, team)
+        self.trainer.hold_to(ValueRange.of(store.images, rows))
         if start_from is not None:
             self._start_from(RunFolder(start_from))
         self.facts["parameters"] = {

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from labelgan.config.gan import GanConfig
 from labelgan.core.errors import ConfigError
 from labelgan.core.rng import generator_for, reseed_torch
+from labelgan.data.prepare.limits import ValueRange
 from labelgan.gan.inputs.augment import augment
 from labelgan.gan.inputs.inputs import Inputs
 from labelgan.gan.networks.families import family_of
+from labelgan.gan.networks.limit import add_limit, has_limit, limit_of, with_limit_of
 from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
 from labelgan.training.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
 from labelgan.training.device import autocast, channels_last
@@ -25,10 +27,14 @@ Batch = Callable[[int], Tensor]
 
 
 def build_networks(config: GanConfig, channels: int, size: tuple[int, int]) -> tuple[nn.Module, nn.Module]:
-    """Builds the generator and the critic for slices of ``channels`` (images and mask) and ``size`` (rows, columns)."""
+    """Builds the generator and the critic for slices of ``channels`` (images and mask) and ``size`` (rows, columns).
+
+    What the generator gives passes its limit, [-1, 1] until it is set; see `gan.networks.limit`.
+    """
     family = family_of(config.network)
     reseed_torch(config.train.seed, "initial weights")
     generator, critic = family.generator(config.network, channels, size), family.critic(config.network, channels, size)
+    add_limit(generator, channels)
     return channels_last(generator), channels_last(critic)
 
 
@@ -67,6 +73,11 @@ class Trainer:
         if settings.name == "rmsprop":
             return torch.optim.RMSprop(module.parameters(), lr=lr)
         return torch.optim.SGD(module.parameters(), lr=lr, momentum=settings.momentum)
+
+    def hold_to(self, values: ValueRange) -> None:
+        """Holds what is generated to a range of z-scores, that of the training slices."""
+        for module in (self.generator, self.averaged):
+            limit_of(module).set(values)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         return autocast(self.device, self.config.train.precision)
@@ -180,14 +191,17 @@ class Trainer:
         if self.averaged is not self.generator:
             modules["generator_ema"] = self.averaged
         for name, module in modules.items():
-            load_weights(module, checkpoint.part(name), checkpoint.folder / f"{name}.safetensors")
+            tensors = checkpoint.part(name)
+            if name != "critic" and not has_limit(tensors):  # saved before there was one
+                tensors = with_limit_of(module, tensors)
+            load_weights(module, tensors, checkpoint.folder / f"{name}.safetensors")
         unpack_optimizer(self.generator_optimizer, checkpoint.part("generator_optimizer"))
         unpack_optimizer(self.critic_optimizer, checkpoint.part("critic_optimizer"))
 
     def start_from(self, generator: dict[str, Tensor], critic: dict[str, Tensor], source: str) -> None:
-        """Begins with another run's weights instead of random ones (fine-tuning)."""
+        """Begins with another run's weights instead of random ones (fine-tuning); the limit stays this run's."""
         from pathlib import Path
 
         for module in (self.generator, self.averaged):
-            load_weights(module, generator, Path(source) / "generator.safetensors")
+            load_weights(module, with_limit_of(module, generator), Path(source) / "generator.safetensors")
         load_weights(self.critic, critic, Path(source) / "critic.safetensors")

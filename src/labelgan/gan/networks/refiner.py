@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelgan.config.gan import NetworkConfig
+from labelgan.gan.networks.limit import hold
 
 SLOPE = 0.2
 
@@ -53,7 +54,7 @@ class Refiner(nn.Module):
         coarse = self.shrink(F.leaky_relu(fine, SLOPE)) + self.style(z_NZ)[:, :, None, None]
         back = self.grow(F.interpolate(F.leaky_relu(self.coarse(coarse), SLOPE), scale_factor=2))
         change = self.paint(F.leaky_relu(self.fine(fine + back), SLOPE))
-        return torch.cat([(slices_NCHW[:, :-1] + change).clamp(-1, 1), slices_NCHW[:, -1:]], dim=1)
+        return torch.cat([hold(slices_NCHW[:, :-1] + change, -1.0, 1.0), slices_NCHW[:, -1:]], dim=1)
 
 
 class PatchCritic(nn.Module):

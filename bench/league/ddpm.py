@@ -31,6 +31,7 @@ from labelgan.core.provenance import provenance
 from labelgan.core.rng import generator_for, make_deterministic, reseed_torch
 from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.prepare.case import from_unit
+from labelgan.data.prepare.limits import ValueRange, told_range
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.mask_channel import decode_mask
@@ -146,6 +147,7 @@ def train_ddpm(
     cases = Counter(store.case_of(row).id for row in rows)
     parameters = {"generator": parameter_count(network), "critic": 0}
     facts = {"model": "ddpm", "parameters": parameters, "steps": step, "device": where.type}
+    facts["range"] = ValueRange.of(store.images, rows).to_json(store.channels)
     run.write_manifest("complete", **describe_training(store, cases, exclude), **facts)
     return Trained(step, spent)
 
@@ -199,6 +201,7 @@ def sample_ddpm(
     load_weights(network, load_tensors(folder.generator), folder.generator)
     network.to(where).eval()
     scale = {part: np.array([getattr(manifest.intensity[name], part) for name in channels]) for part in ("mean", "sd")}
+    ends = np.array([told_range(manifest.content, name) for name in channels], np.float32)[:, :, None, None]
     records: list[dict[str, Any]] = []
 
     def slices() -> Iterator[LabelledSlice]:
@@ -209,7 +212,7 @@ def sample_ddpm(
             images_NCHW = denoise(network, noise_NCHW.to(where), config).cpu()
             for number, image_CHW in zip(numbers, images_NCHW, strict=True):
                 mask_HW = decode_mask(image_CHW[-1:])[0].numpy().astype(np.uint8)
-                z_scores_CHW = from_unit(image_CHW[:-1]).numpy()
+                z_scores_CHW = from_unit(image_CHW[:-1]).numpy().clip(ends[:, 0], ends[:, 1])
                 intensity_CHW = z_scores_CHW * scale["sd"][:, None, None] + scale["mean"][:, None, None]
                 name = f"syn{number:06d}"
                 records.append({"id": name, "seed": seed, "index": number, "lesion_voxels": int(mask_HW.sum())})

@@ -13,6 +13,7 @@ from labelgan.audit.slices import AuditData
 from labelgan.config.audit import AuditConfig
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import LeakError
+from labelgan.core.rng import generator_for
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from tiny import folder_bytes
 from toy_slices import toy_slices
@@ -25,6 +26,12 @@ SETTINGS = [
 CONFIG = AuditConfig().with_settings(SETTINGS)
 FACTS = {name: {"name": name, "slices": 1, "patients": 1} for name in ("samples", "train", "held_out")}
 TRAIN, HELD_OUT = toy_slices(60, 0), toy_slices(40, 1)
+
+
+def with_hot_pixels(samples):
+    """One pixel in a hundred is brighter than in any training slice."""
+    samples.images_NCHW[generator_for(0, "hot").random(samples.images_NCHW.shape) < 0.01] = 30
+    return samples
 
 
 def audited(samples, out):
@@ -71,8 +78,9 @@ def test_twice_gives_the_same_files(unseen, tmp_path):
     [
         (toy_slices(40, 2, synthetic=True).select(np.full(40, 4)), "diversity"),
         (TRAIN.select(slice(0, 40)), "copies"),
+        (with_hot_pixels(toy_slices(40, 2, synthetic=True)), "range"),
     ],
-    ids=["one slice", "training slices"],
+    ids=["one slice", "training slices", "hot pixels"],
 )
 def test_planted_faults_fail_their_gate(samples, gate, tmp_path):
     report = audited(samples, tmp_path)

@@ -170,7 +170,8 @@ def test_a_fine_tuned_generator_carries_its_parents_cases(phantom_store, tiny_ru
     # with next to no learning the weights are still the parent's
     before, after = (load_tensors(folder / "generator.safetensors") for folder in (tiny_run, run))
     for name, tensor in before.items():
-        torch.testing.assert_close(after[name], tensor, rtol=1e-5, atol=1e-6)
+        if not name.startswith("value_limit."):  # that is of its own slices
+            torch.testing.assert_close(after[name], tensor, rtol=1e-5, atol=1e-6)
 
 
 def test_a_parent_of_other_channels_or_networks_is_refused(phantom_store, tiny_run, tmp_path):

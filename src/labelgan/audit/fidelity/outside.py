@@ -9,7 +9,7 @@ from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
 from labelgan.data.prepare.limits import ValueRange
 
-MARGIN = 0.1
+MARGIN = 0.25
 """A pixel is outside when it lies further from the range than this share of its width: air is not the same in all."""
 
 STRETCH = 2.0
@@ -34,7 +34,7 @@ def outside(data: AuditData, config: AuditConfig) -> list[Finding]:
             samples["pixels"],
             good=held_out["pixels"],
             bad=stretched["pixels"],
-            note=f"by more than a tenth of its width; {samples['slices']:.1%} of the samples have such a pixel, "
+            note=f"by more than a quarter of its width; {samples['slices']:.1%} of the samples have such a pixel, "
             f"{held_out['slices']:.1%} of the held-out slices",
             extra={"samples": samples, "held_out": held_out, "range": values.to_json(data.channels), "margin": MARGIN},
         )

@@ -228,7 +228,9 @@ class _Mix:
             told: dict[str, Any] = {"synthetic": source.synthetic, "cases": len(source.cases)}
             if source.synthetic:
                 told |= {
-                    key: source.manifest[key] for key in ("seed", "intensity", "generator") if key in source.manifest
+                    key: source.manifest[key]
+                    for key in ("seed", "intensity", "range", "generator")
+                    if key in source.manifest
                 }
             sources.append(told)
         return {

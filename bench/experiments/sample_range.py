@@ -1,9 +1,9 @@
 """How far samples leave the range of the training slices, by model; the table of docs/results/generators.md.
 
-Run: python bench/experiments/sample_range.py WORK [--model M ...] [--store STORE --patients N] [--before OTHER.json]
+Run: python -m bench.experiments.sample_range WORK [--model M ...] [--store STORE --patients N] [--before OTHER.json]
 Without a store the models are trained on nine phantoms, and the shipped generator is sampled too. The shares are
-written to WORK/ranges.json; those of another revision, which another PYTHONPATH runs with another WORK, are put beside
-them with --before.
+written to WORK/ranges.json. To compare revisions run this file with the other one's sources as PYTHONPATH and another
+WORK, then give its ranges.json as --before.
 """
 
 from __future__ import annotations

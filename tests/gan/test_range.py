@@ -101,7 +101,9 @@ def test_exports_come_back_in_the_range(runs, phantom_store, tmp_path, format):
     out = sample_cohort(loud, tmp_path / "out", 4, format=format)
     cohort = read_cohort(out)
     assert set(read_json(out / "manifest.json")["range"]) == {"FLAIR", "T1"}
-    read = np.concatenate([part.images_NCHW for part in read_labelled_slices(cohort, cohort.cases, phantom_store)])
+    read = np.concatenate(
+        [part.slices.images_NCHW for part in read_labelled_slices(cohort, cohort.cases, phantom_store)]
+    )
     assert share_outside(read, training_range(phantom_store)) == 0
 
 

@@ -1,0 +1,1 @@
+"""Keeping held-out patients apart from training: by what a case is known, who met whom, sealed manifests."""

@@ -18,8 +18,8 @@ import numpy as np
 
 from labelgan.core.rng import generator_for
 from labelgan.data.case import Cohort
-from labelgan.data.guard import fingerprint as module
-from labelgan.data.guard.fingerprint import REFUSE_AT, WARN_AT, fingerprint, share_of_equal_bits, unmoved
+from labelgan.data.check import fingerprint as module
+from labelgan.data.check.fingerprint import REFUSE_AT, WARN_AT, fingerprint, share_of_equal_bits, unmoved
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.volume import Volume
 

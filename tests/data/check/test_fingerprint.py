@@ -7,7 +7,7 @@ import pytest
 
 from bench.experiments.fingerprints import DISGUISES, Scan, regained, strangers
 from labelgan.core.rng import generator_for
-from labelgan.data.guard.fingerprint import (
+from labelgan.data.check.fingerprint import (
     LEAST_SLICES,
     REFUSE_AT,
     WARN_AT,

@@ -128,7 +128,7 @@ def test_the_commands_that_are_told_can_be_typed(run):
         command = group.commands[name]  # type: ignore[attr-defined]
         given[name] = command.make_context(name, arguments).params
     assert given["phantom"]["patients"] == PATIENTS
-    assert (given["prepare"]["size"], given["prepare"]["spacing"]) == ("32", 6.0)
+    assert (given["prepare"]["size"], float(given["prepare"]["spacing"])) == ("32", 6.0)
     assert given["train"]["steps"] == STEPS
     assert (given["train"]["preset"], given["train"]["start_from"]) == (
         ("laptop", None) if run.from_scratch else (None, "phantom")

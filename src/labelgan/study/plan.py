@@ -216,7 +216,7 @@ class _Planner:
         """Audits a fold's slices. Nothing is trained on what it finds, so that held-out patients may take part."""
         held_out = [patient for patient in self.cohort.patients if patient not in fold.train]
         if self.config.audited and held_out:
-            settings = _plain(self.config.audit)
+            settings = _audit_settings(self.config)
             settings["data"] |= _ANYWHERE
             params = {"train": list(fold.train), "held_out": held_out, "config": settings}
             inputs = {"store": self.store, "samples": samples}
@@ -252,6 +252,15 @@ def _prepare_settings(config: StudyConfig) -> dict[str, Any]:
     settings = _plain(config.prepare)
     if config.prepare.max_cropped == type(config.prepare).model_fields["max_cropped"].default:
         del settings["max_cropped"]
+    return settings
+
+
+def _audit_settings(config: StudyConfig) -> dict[str, Any]:
+    """The settings of an audit; a limit that came later only where it is not the default, so that old audits stand."""
+    settings = _plain(config.audit)
+    gates = config.audit.gates
+    if gates.max_outside == type(gates).model_fields["max_outside"].default:
+        del settings["gates"]["max_outside"]
     return settings
 
 

@@ -206,14 +206,15 @@ def test_an_old_study_does_again_what_it_lost_and_comes_to_the_same_scores(old):
     assert_same_scores(study / "scores.csv", OLD / "study" / "scores.csv")
 
 
-def test_an_old_study_trains_a_lost_generator_again_to_the_same_weights(old):
+def test_an_old_study_trains_a_lost_generator_again_in_the_same_place(old):
     study, name = old / "study", RECORDED["lost_generator"]
     shutil.rmtree(study / "jobs" / name)
     said = go_on(study)
     assert "1 jobs done" in said
-    run = Path("study") / "jobs" / name / "run"
-    before, after = (labelgan.Generator.load(root / run, device="cpu", force=True).sample(4) for root in (OLD, old))
-    np.testing.assert_allclose(after.images_NCHW, before.images_NCHW, rtol=0, atol=1e-3)  # Adam magnifies last bits
+    assert sorted(path.name for path in (study / "jobs").iterdir()) == RECORDED["jobs"]
+    # Not to the same weights: since then training itself holds images to the range of the training slices.
+    after = labelgan.Generator.load(study / "jobs" / name / "run", device="cpu", force=True).sample(4)
+    assert np.isfinite(after.images_NCHW).all()
 
 
 def test_old_samples_mix_with_an_old_store():

@@ -79,7 +79,7 @@ def test_more_arms_repeats_and_members_keep_what_is_done():
     )
     members = {job.key for job in small.jobs if job.kind == MEMBER}
     assert members <= keys(large)
-    curve = plan_study(tiny_study_config('arms=["classical"]', "patients=[2, 3]"), cohort)
+    curve = plan_study(tiny_study_config('arms=["classical"]', "patients=[2, 3]", "repeats=1"), cohort)
     longer = plan_study(tiny_study_config('arms=["classical"]', "patients=[2, 3, 4]", "repeats=2"), cohort)
     assert keys(curve) <= keys(longer)
 

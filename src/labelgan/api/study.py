@@ -161,6 +161,7 @@ def study(
     *,
     test: str | Path | None = None,
     synthetic: str | Path | None = None,
+    reference: str | None = None,
     config: StudyConfig | None = None,
     engine: str = "local",
     workers: int | None = None,
@@ -175,6 +176,8 @@ def study(
         out: the study's folder.
         test: another cohort to test on.
         synthetic: labelled cohort to use instead of training generators.
+        reference: arm that those with synthetic slices are compared with; None: as ``config`` has it, which by
+            default is the strongest arm without them (`study.arms.STRENGTH`).
         config: every setting; or ``named``.
         engine: key of ``study.engines.ENGINES``.
         workers: jobs at a time.
@@ -190,6 +193,8 @@ def study(
     if config is not None and named:
         raise ConfigError(next(iter(named)), "is given beside a whole config; give one or the other")
     config = config or study_config(**named)
+    if reference is not None:
+        config = config.model_copy(update={"reference": reference})
     sources = study_sources(data, test=test, synthetic=synthetic, start_from=config.start_from)
     engine_settings = [] if workers is None else [f"workers={workers}"]
     return run_study(config, sources, out, engine=engine, engine_settings=engine_settings, device=device, report=report)

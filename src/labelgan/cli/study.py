@@ -25,13 +25,22 @@ def study(
             "classical+synthetic,classical+shuffled)"
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARM",
+            help="What arms with synthetic slices are compared with. (default: the strongest arm without them)",
+        ),
+    ] = None,
     folds: Annotated[
         str | None, typer.Option(help="lopo: leave one patient out; or K groups of patients. (default: lopo)")
     ] = None,
     patients: Annotated[
         str | None, typer.Option(help="Learning curve: numbers of training patients, such as 3,5,10,20.")
     ] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Draws of patients, or splits. (default: 1)")] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Draws of patients, or splits. (default: 5 with --patients, else 1)")
+    ] = None,
     test: Annotated[Path | None, typer.Option(metavar="DATA2", help="Test on this cohort instead.")] = None,
     ensemble: Annotated[int | None, typer.Option(min=1, help="Networks averaged in every arm. (default: 3)")] = None,
     model: Annotated[str | None, typer.Option(help="Generator, as in `train --model`. (default: auto)")] = None,
@@ -81,6 +90,7 @@ def study(
     more = _settings(
         {
             "arms": _names(arms),
+            "reference": reference,
             "folds": folds,
             "patients": _numbers(patients),
             "repeats": repeats,

@@ -133,6 +133,11 @@ def print_plan(plan: Plan, estimate: Estimate) -> None:
         f"{_count(len(plan.folds), 'fold')}, each trained on {_range(trained)} and tested on {_range(tested)} patients"
         f"; arms {escape(', '.join(plan.arms))}"
     )
+    if plan.references:
+        others = f"; secondary: {', '.join(plan.references[1:])}" if len(plan.references) > 1 else ""
+        console.print(f"reference {escape(plan.references[0] + others)}")
+    else:
+        console.print("no reference: every arm has synthetic slices, and nothing is compared")
     table = Table("jobs of kind")
     for heading in ("jobs", "done", "left takes", "a unit", "disk"):
         table.add_column(heading, justify="right")

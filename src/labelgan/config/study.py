@@ -15,9 +15,11 @@ from labelgan.config.seg import SegConfig
 Share = Annotated[float, Field(gt=0, lt=1)]
 Folds = Literal["lopo"] | Annotated[int, Field(ge=2)]
 Count = Annotated[int, Field(ge=1)]
+Repeats = Annotated[int, Field(ge=1, le=1000)]
 
 DEFAULT_ARMS = ("real", "classical", "classical+copypaste", "classical+synthetic", "classical+shuffled")
 AUTO = "auto"
+DRAWS = 5  # of a learning curve: with three, Student's t is 4.3 and shows little but what is plain
 
 # What ``--preset`` sets besides the presets of that name of generator and segmenter: slices that a CPU can train on.
 STUDY_PRESETS: dict[str, tuple[str, ...]] = {
@@ -41,7 +43,14 @@ class StudyConfig(Config):
     patients: tuple[Count, ...] = Field(
         default=(), description="learning curve: numbers of training patients; empty: cross-validation"
     )
-    repeats: int = Field(default=1, ge=1, le=1000, description="draws of training patients, or splits into folds")
+    reference: str | None = Field(
+        default=None,
+        description="arm without synthetic slices that the others are compared with; None: the strongest of the arms",
+    )
+    repeats: Repeats | None = Field(
+        default=None,
+        description="draws of training patients, or splits into folds; None: 5 in a learning curve, else 1",
+    )
     members: int = Field(default=3, ge=1, le=64, description="networks averaged in every arm")
     share: Literal["auto"] | Share = Field(
         default=1 / 3, description="synthetic share of a batch; auto: chosen by inner validation in each fold"
@@ -84,6 +93,11 @@ class StudyConfig(Config):
     def protocol(self) -> str:
         """``learning-curve`` or ``cross-validation``."""
         return "learning-curve" if self.patients else "cross-validation"
+
+    @property
+    def draws(self) -> int:
+        """How many draws of training patients, or splits into folds: ``repeats``, or what its None means."""
+        return self.repeats or (DRAWS if self.patients else 1)
 
     @classmethod
     def for_names(

@@ -33,6 +33,7 @@ from labelgan.report.study_tables import (
     facts,
     fold_rows,
     heading,
+    multiplier_rows,
     patient_pairs,
     protocol_text,
     summary_groups,
@@ -127,6 +128,7 @@ def _values(files: StudyFiles, pictures: StudyPictures) -> dict[str, Any]:
             for group in groups
         ],
         "summaries": summary_groups(verdict, study.arms) if verdict else [],
+        "multipliers": multiplier_rows(verdict) if verdict else [],
         "curves": learning_curves(files.rows, study.arms) if files.rows and _is_curve(files) else None,
         "paired": _paired(files),
         **worst_tables(files),

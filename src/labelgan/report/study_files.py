@@ -92,6 +92,7 @@ class StudyFile(_Form):
     test_data: str | None = None
     arms: tuple[str, ...] = Field(min_length=1)
     arm_descriptions: dict[str, str] = {}
+    reference: str | None = None
     references: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
     config: dict[str, Any] = {}
@@ -128,6 +129,9 @@ class Comparison(_Form):
     interval: tuple[Finite, Finite] | None
     p: Finite | None = None
     p_holm: Finite | None = None
+    p_draws_holm: Finite | None = None
+    p_family: Finite | None = None
+    primary: bool = False
     n: Count
     undefined: Count = 0
     verdict: Literal["helps", "harms", "no evidence"]
@@ -158,6 +162,7 @@ class Multiplier(_Form):
     score: Finite | None = None
     needed: Finite | None = None
     multiplier: Finite | None = None
+    interval: tuple[Finite | None, Finite | None] | None = None
     note: str | None = ""
 
 

@@ -227,6 +227,7 @@ class Group:
     Attributes:
         reference: the arm compared with.
         n_train: training patients.
+        main: it is the study's reference, that the headline is about.
         several: whether the study has more than one such number.
         comparisons: in the order of the verdict.
         glance: per arm and metric the verdict and the difference with its unit, or None.
@@ -235,6 +236,7 @@ class Group:
 
     reference: str
     n_train: int | None
+    main: bool
     several: bool
     comparisons: list[Comparison]
     glance: list[tuple[str, list[tuple[str, str] | None]]]
@@ -244,7 +246,7 @@ class Group:
     def title(self) -> str:
         """What it is about: ``compared with classical, 5 training patients``."""
         among = f", {counted(self.n_train, 'training patient')}" if self.several and self.n_train is not None else ""
-        return f"compared with {self.reference}{among}"
+        return f"compared with {self.reference}{'' if self.main else ' (secondary)'}{among}"
 
 
 def comparison_groups(verdict: VerdictFile) -> list[Group]:
@@ -256,16 +258,23 @@ def comparison_groups(verdict: VerdictFile) -> list[Group]:
         found = [entry for entry in verdict.comparisons if entry.reference == reference]
         numbers = sorted({entry.n_train for entry in found}, key=lambda n: -1 if n is None else n)
         groups += [
-            _group(reference, n, len(numbers) > 1, [entry for entry in found if entry.n_train == n]) for n in numbers
+            _group(
+                reference,
+                n,
+                reference == verdict.reference,
+                len(numbers) > 1,
+                [entry for entry in found if entry.n_train == n],
+            )
+            for n in numbers
         ]
     return groups
 
 
-def _group(reference: str, n_train: int | None, several: bool, comparisons: list[Comparison]) -> Group:
+def _group(reference: str, n_train: int | None, main: bool, several: bool, comparisons: list[Comparison]) -> Group:
     by_key = {(entry.arm, entry.metric): (entry.verdict, _signed(entry)) for entry in comparisons}
     arms = dict.fromkeys(entry.arm for entry in comparisons)
     glance = [(arm, [by_key.get((arm, name)) for name in METRICS]) for arm in arms]
-    return Group(reference, n_train, several, comparisons, glance, [_line(entry) for entry in comparisons])
+    return Group(reference, n_train, main, several, comparisons, glance, [_line(entry) for entry in comparisons])
 
 
 def _line(entry: Comparison) -> dict[str, Any]:
@@ -275,7 +284,8 @@ def _line(entry: Comparison) -> dict[str, Any]:
         "metric": heading(metric),
         "difference": number(entry.difference, metric, signed=True),
         "interval": interval(entry),
-        "p": p_value(entry.p_holm),
+        "p": p_value(entry.p_holm if entry.p_draws_holm is None else entry.p_draws_holm),
+        "p_family": p_value(entry.p_family) if entry.primary else None,
         "n": entry.n,
         "undefined": entry.undefined,
         "verdict": entry.verdict,
@@ -286,6 +296,30 @@ def _line(entry: Comparison) -> dict[str, Any]:
 def _signed(entry: Comparison) -> str:
     metric = METRICS[entry.metric]
     return f"{number(entry.difference, metric, signed=True)} {metric.unit}".strip()
+
+
+def multiplier_rows(verdict: VerdictFile) -> list[dict[str, Any]]:
+    """A row an arm, reference and number of training patients; an end beyond the curve is said so."""
+    return [
+        {
+            "arm": entry.arm,
+            "reference": entry.reference,
+            "n_train": entry.n_train,
+            "score": "–" if entry.score is None else f"{entry.score:.3f}",
+            "needed": "–" if entry.needed is None else f"{entry.needed:.1f}",
+            "multiplier": "cannot be read off" if entry.multiplier is None else f"×{entry.multiplier:.2f}",
+            "interval": _multiplier_interval(entry.interval),
+            "note": entry.note or "",
+        }
+        for entry in verdict.multipliers
+    ]
+
+
+def _multiplier_interval(interval: tuple[float | None, float | None] | None) -> str:
+    if interval is None:
+        return "–"
+    low, high = interval
+    return f"{'before the curve' if low is None else f'{low:.2f}'} to {'beyond it' if high is None else f'{high:.2f}'}"
 
 
 def summary_groups(verdict: VerdictFile, arms: Sequence[str]) -> list[dict[str, Any]]:
@@ -325,11 +359,22 @@ def facts(files: StudyFiles) -> list[tuple[str, str]]:
         ("sites", some(sites) if sites else "not told apart"),
         ("folds", f"{len(study.folds)}, each with {span(numbers)} training patients" if numbers else "none"),
         ("arms", some(study.arms, 30)),
+        ("reference", _reference(files)),
         ("scores", counted(len(files.rows), "row of fold, arm and case", "rows of fold, arm and case")),
         ("cost", f"{duration(seconds)} in {counted(sum(cost.jobs for cost in study.cost), 'job')}"),
         ("status", study.status + (f", {counted(len(study.failed), 'failed job')}" if study.failed else "")),
     ]
     return [(name, value) for name, value in shown if value]
+
+
+def _reference(files: StudyFiles) -> str:
+    """What arms with synthetic slices are compared with; empty where a study of an earlier version does not say."""
+    main, config = files.study.reference, files.study.config
+    if main is None:
+        return ""
+    chosen = "named" if config.get("reference") else "the strongest of these arms without synthetic slices"
+    others = [arm for arm in files.study.references if arm != main]
+    return f"{main}: {chosen}" + (f"; comparisons with {some(others)} are secondary" if others else "")
 
 
 def cost_rows(costs: Sequence[Cost]) -> list[dict[str, str]]:

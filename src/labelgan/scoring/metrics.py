@@ -11,6 +11,7 @@ holds: it cuts its thresholds to the file's type, so that 255 of an 8-bit predic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -38,6 +39,11 @@ class Metric:
     unit: str
     better: Literal["higher", "lower"]
     compute: Callable[[MaskPair], float | None]
+
+    @property
+    def largest(self) -> float:
+        """The largest value there can be: 1 of a ratio, inf of a distance or an error; the smallest is 0."""
+        return math.inf if self.unit else 1.0
 
 
 def _dsc(pair: MaskPair) -> float | None:

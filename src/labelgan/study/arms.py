@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labelgan.config.seg import SegConfig
@@ -54,6 +55,32 @@ ARMS: dict[str, Arm] = {
         shuffled=True,
     ),
 }  # fmt: skip
+
+# Arms without synthetic slices, the weakest first. A gain over a weak one is no gain: the strongest of a study is its
+# reference, where none is named.
+STRENGTH = ("real", "classical", "classical+copypaste", "strong", "strong+copypaste")
+
+
+def references_of(arms: Sequence[str], named: str | None = None) -> tuple[str, ...]:
+    """Gives the arms that others are compared with: the study's reference, then the others without synthetic slices.
+
+    Args:
+        arms: of the study.
+        named: the reference; None: the strongest by ``STRENGTH``.
+
+    Returns:
+        The strongest of the others first; empty where every arm has synthetic slices.
+
+    Raises:
+        ConfigError: ``named`` is none of these arms, or has synthetic slices.
+    """
+    found = tuple(arm for arm in reversed(STRENGTH) if arm in arms)
+    if named is None:
+        return found
+    if named not in found:
+        reason = "is none of the study's arms" if named not in arms else "has synthetic slices: nothing to compare with"
+        raise ConfigError(f"--reference {named}", f"{reason}; name one of {', '.join(found) or 'real, classical'}")
+    return (named, *(arm for arm in found if arm != named))
 
 
 def require_arms(names: tuple[str, ...]) -> None:

@@ -56,7 +56,7 @@ def _cross_validation(config: StudyConfig, cohort: KnownCohort) -> tuple[Fold, .
             f"--folds {config.folds}", f"there are only {len(patients)} annotated patients; name fewer folds"
         )
     folds = []
-    for repeat in range(config.repeats):
+    for repeat in range(config.draws):
         if config.folds == "lopo":
             groups = [[patient] for patient in patients]
         else:
@@ -91,7 +91,7 @@ def _learning_curve(config: StudyConfig, cohort: KnownCohort, test: KnownCohort 
             + ("" if test is not None else " and one to test on"),
         )
     folds = []
-    for repeat in range(config.repeats):
+    for repeat in range(config.draws):
         order = draw_order(cohort, patients, config.seed, repeat)
         for count in config.patients:
             train = tuple(sorted(order[:count]))

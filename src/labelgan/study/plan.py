@@ -18,7 +18,7 @@ from typing import Any
 from labelgan.config.base import Config
 from labelgan.config.study import AUTO, StudyConfig
 from labelgan.core.errors import ConfigError
-from labelgan.study.arms import ARMS, arm_settings, require_arms
+from labelgan.study.arms import ARMS, arm_settings, references_of, require_arms
 from labelgan.study.cohort import KnownCase, KnownCohort
 from labelgan.study.engine.ledger import Job
 from labelgan.study.folds import Fold, inner_split, make_folds
@@ -47,6 +47,7 @@ class Plan:
     Attributes:
         folds: who is held out.
         arms: what is compared.
+        references: the arms that others are compared with, the study's reference first.
         jobs: all of them, inputs before what needs them.
         scores: (fold, arm) to the job that has the scores.
         members: (fold, arm) to the jobs of its networks; likewise ``predictions``, one job.
@@ -55,6 +56,7 @@ class Plan:
 
     folds: tuple[Fold, ...]
     arms: tuple[str, ...]
+    references: tuple[str, ...] = ()
     jobs: list[Job] = field(default_factory=list)
     scores: dict[tuple[str, str], Job] = field(default_factory=dict)
     members: dict[tuple[str, str], tuple[Job, ...]] = field(default_factory=dict)
@@ -101,7 +103,7 @@ def plan_study(
         gpus: of each job that computes on one.
 
     Raises:
-        ConfigError: an arm is unknown, or there are too few patients.
+        ConfigError: an arm is unknown, the reference is none of them, or there are too few patients.
     """
     require_arms(config.arms)
     return _Planner(config, cohort, test, start_from, external, gpus).plan()
@@ -119,7 +121,8 @@ class _Planner:
     ) -> None:
         self.config, self.cohort, self.test = config, cohort, test
         self.start_from, self.external, self.gpus = start_from, external, gpus
-        self.made = Plan(make_folds(config, cohort, test), config.arms)
+        references = references_of(config.arms, config.reference)
+        self.made = Plan(make_folds(config, cohort, test), config.arms, references)
 
     def plan(self) -> Plan:
         for part in ("generator", "segmenter"):

@@ -28,7 +28,6 @@ COLUMNS = (
     *METRICS,
     *("lesion_voxels", "predicted_voxels"),
 )
-REFERENCES = ("classical", "real")
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 
 
@@ -69,7 +68,8 @@ def study_json(
         "cohorts": [facts_of(part) for part in (cohort, test) if part is not None],
         "arms": list(config.arms),
         "arm_descriptions": {arm: ARMS[arm].description for arm in config.arms},
-        "references": [arm for arm in REFERENCES if arm in config.arms],
+        "reference": plan.references[0] if plan.references else None,
+        "references": list(plan.references),
         "folds": [
             {
                 "name": fold.name,
@@ -139,11 +139,11 @@ def shareable(config: StudyConfig) -> StudyConfig:
     return config.model_copy(update={"start_from": Path(config.start_from).name})
 
 
-def write_verdict(folder: Path, seed: int) -> dict[str, Any]:
-    """Makes verdict.json from scores.csv and gives it; see `study.verdict`."""
+def write_verdict(folder: Path, seed: int, references: Sequence[str]) -> dict[str, Any]:
+    """Makes verdict.json from scores.csv and gives it; see `study.verdict`. The first reference is the main one."""
     from labelgan.study.verdict.verdict import make_verdict, read_scores
 
-    verdict = make_verdict(read_scores(folder / SCORES), references=REFERENCES, seed=seed)
+    verdict = make_verdict(read_scores(folder / SCORES), references=references, seed=seed)
     write_json_atomic(folder / VERDICT, verdict)
     return verdict
 

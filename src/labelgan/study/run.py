@@ -178,7 +178,9 @@ def conclude(
     # The page is made last. While it is missing, what lies beside it is not taken for what the scores came to.
     (out / REPORT).unlink(missing_ok=True)
     write_if_new(out / SCORES, scores)
-    verdict = write_verdict(out, config.seed) if scores.count("\n") > 1 else {}  # else nothing but the header
+    verdict = (
+        write_verdict(out, config.seed, plan.references) if scores.count("\n") > 1 else {}
+    )  # else nothing but the header
     write_json_atomic(out / STUDY, facts)
     if verdict:
         write_report(out, plan, ledger, cohort, test)

@@ -12,12 +12,12 @@ from scipy import stats
 from labelgan.core.rng import generator_for
 from labelgan.study.verdict.statistics import (
     EXACT_TO,
+    Part,
     Resamples,
+    Spread,
     bootstrap_interval,
     holm,
-    mean_of,
     merge_strata,
-    resampled_means,
     signed_rank_p,
     smallest_p,
     spread_of,
@@ -124,15 +124,15 @@ def test_patients_of_one_site_give_the_standard_error_of_a_mean() -> None:
     values = RNG.normal(0, 1, (9, 1))
     spread = spread_of(values, np.zeros(9, int), lopo(values))
     assert spread is not None
-    assert spread.variance == pytest.approx(stats.sem(values.ravel()) ** 2)
-    assert spread.freedom == 8
+    assert spread.patients.variance == pytest.approx(stats.sem(values.ravel()) ** 2)
+    assert (spread.patients.freedom, spread.draws) == (8, None)
 
 
 def test_differences_between_sites_are_no_spread() -> None:
     values = np.repeat([[-1.0], [1.0]], 4, axis=0)
     spread = spread_of(values, np.repeat([0, 1], 4), lopo(values))
     assert spread is not None
-    assert (spread.variance, spread.freedom) == (0, 6)
+    assert spread.patients == Part(0, 6)
 
 
 def test_the_spread_of_draws_is_added_to_that_of_patients() -> None:
@@ -140,9 +140,11 @@ def test_the_spread_of_draws_is_added_to_that_of_patients() -> None:
     folds = np.tile(np.arange(3), (8, 1))
     spread = spread_of(patients + draws, np.zeros(8, int), folds)
     assert spread is not None
-    own = patients.var(ddof=1) / 8
-    assert spread.variance == pytest.approx(own + 1 / 3)
-    assert spread.freedom == pytest.approx((own + 1 / 3) ** 2 / (own**2 / 7 + (1 / 3) ** 2 / 2))
+    assert spread.draws is not None
+    assert spread.added
+    assert spread.patients.variance == pytest.approx(patients.var(ddof=1) / 8)
+    assert (spread.draws.variance, spread.draws.freedom) == (pytest.approx(1 / 3), 2)
+    assert spread.join(3, 4) == 5
 
 
 def test_folds_that_divide_the_patients_count_where_they_differ_more() -> None:
@@ -150,11 +152,10 @@ def test_folds_that_divide_the_patients_count_where_they_differ_more() -> None:
     folds = np.repeat([[0], [1], [2]], 4, axis=0)
     spread = spread_of(values, np.zeros(12, int), folds)
     assert spread is not None
-    assert spread.variance == pytest.approx(stats.sem([0, 1, 5]) ** 2)
-    assert spread.freedom < 2.5
-    mixed = spread_of(values, np.zeros(12, int), np.tile([0, 1, 2, 3], 3)[:, None])
-    assert mixed is not None
-    assert mixed.variance == pytest.approx(values.var(ddof=1) / 12)
+    assert spread.draws is not None
+    assert (spread.draws.variance, spread.draws.freedom) == (pytest.approx(stats.sem([0, 1, 5]) ** 2), 2)
+    assert not spread.added
+    assert spread.join(3, 4) == 4
 
 
 def test_one_patient_has_no_spread() -> None:
@@ -165,23 +166,25 @@ def test_one_patient_has_no_spread() -> None:
 
 
 def test_resamples_keep_the_size_of_strata_and_come_from_the_seed() -> None:
-    table = np.repeat([[1.0], [7.0]], [3, 5], axis=0)
+    table = np.repeat([1.0, 7.0], [3, 5])
     assert (DRAWN.means(table, (3, 5)) == (3 + 5 * 7) / 8).all()
-    values = RNG.normal(0, 1, (8, 2))
+    values = RNG.normal(0, 1, 8)
     means = DRAWN.means(values, (8,))
     assert means.mean() == pytest.approx(values.mean(), abs=0.05)
+    both = DRAWN.means(np.stack([values, 2 * values], axis=1), (8,))
+    assert both == pytest.approx(np.stack([means, 2 * means], axis=1))
     assert np.array_equal(means, Resamples(0, 2000).means(values, (8,)))
     assert not np.array_equal(means, Resamples(1, 2000).means(values, (8,)))
 
 
-def test_a_bootstrap_of_one_repeat_has_the_spread_of_its_patients() -> None:
-    values = RNG.normal(0, 1, (30, 1))
+def test_a_bootstrap_has_the_spread_of_its_patients() -> None:
+    values = RNG.normal(0, 1, 30)
     means = Resamples(0, 20_000).means(values, (30,))
     assert means.std() == pytest.approx(values.std() / 30**0.5, rel=0.02)
 
 
 def test_many_patients_are_resampled_in_blocks(monkeypatch) -> None:
-    values = RNG.normal(0, 1, (50, 1))
+    values = RNG.normal(0, 1, 50)
     whole = DRAWN.means(values, (50,))
     monkeypatch.setattr("labelgan.study.verdict.statistics.BLOCK", 50 * 300)
     drawn = Resamples(0, 2000)
@@ -191,20 +194,6 @@ def test_many_patients_are_resampled_in_blocks(monkeypatch) -> None:
     assert len(np.unique(parts)) == 2000
     assert parts.std() == pytest.approx(whole.std(), rel=0.1)
     assert len(drawn._made) <= 8
-
-
-def test_a_resample_of_everybody_once_is_the_mean() -> None:
-    table = RNG.normal(0, 1, (7, 3))
-    table[0, 1] = table[3, :2] = np.nan
-    for values in (table, table[1:3]):
-        patients, repeats = np.ones((2, len(values))), np.ones((2, 3))
-        assert resampled_means(values, patients, repeats) == pytest.approx(mean_of(values))
-
-
-def test_resamples_count_what_they_drew_and_leave_out_what_is_not_there() -> None:
-    table = np.array([[1.0, np.nan], [2.0, 4.0]])
-    found = resampled_means(table, np.array([[2.0, 0], [1, 1], [2, 0]]), np.array([[1.0, 1], [0, 2], [0, 2]]))
-    assert np.array_equal(found, [1.0, 4.0, np.nan], equal_nan=True)
 
 
 def test_the_interval_has_students_width() -> None:
@@ -265,18 +254,47 @@ def test_sites_that_differ_narrow_the_interval() -> None:
     assert high - low < 0.3 < 0.8 < top - bottom
 
 
-def test_students_p_is_the_textbooks_and_knows_of_draws() -> None:
+def test_an_interval_of_draws_that_patients_agree_on_is_students_of_the_draws() -> None:
+    draws = np.array([-0.02, 0.05, 0.09])
+    table = np.tile(draws, (30, 1))
+    found = bootstrap_interval(table, np.zeros(30), np.tile(np.arange(3), (30, 1)), DRAWN, 0.95)
+    assert found == pytest.approx(stats.t.interval(0.95, 2, draws.mean(), stats.sem(draws)))
+
+
+def test_students_p_of_patients_alone_is_the_textbooks() -> None:
     values = RNG.normal(0.5, 1, (10, 1))
     textbook: Any = stats.ttest_1samp(values.ravel(), 0)
-    sites = np.zeros(10)
-    assert student_p(values, sites, lopo(values)) == pytest.approx(textbook.pvalue)
-    everybody = np.tile(np.arange(3), (10, 1))
-    p = student_p(values + np.array([[-1.0, 0, 1]]), sites, everybody)
-    assert p is not None
-    assert p > 1.5 * textbook.pvalue
-    assert student_p(np.ones((10, 1)), sites, lopo(values)) == 0
-    assert student_p(np.zeros((10, 1)), sites, lopo(values)) == 1
-    assert student_p(np.ones((1, 1)), np.zeros(1), np.zeros((1, 1), int)) is None
+    spread = spread_of(values, np.zeros(10), lopo(values))
+    assert spread is not None
+    assert student_p(values.mean(), spread) == pytest.approx(textbook.pvalue)
+    certain = Spread(Part(0.0, 9), None, added=False)
+    assert (student_p(1.0, certain), student_p(0.0, certain)) == (0, 1)
+
+
+@given(st.floats(1e-12, 0.9), st.integers(2, 60), st.integers(1, 9), st.floats(0.01, 10))
+def test_students_p_is_the_level_at_which_the_interval_ends_at_zero(alpha, patients, draws, ratio) -> None:
+    parts = Part(1.0, patients), Part(ratio, draws)
+    for added in (False, True):
+        spread = Spread(*parts, added=added)
+        end = spread.join(*(part.half_width(alpha) for part in parts))
+        assert student_p(-end, spread) == pytest.approx(alpha, rel=1e-5)
+
+
+@pytest.mark.parametrize(("luck", "draws"), [(0.0, 3), (0.02, 3), (0.05, 3), (0.05, 5), (0.02, 10)])
+def test_intervals_of_few_draws_miss_the_truth_as_seldom_as_they_say(luck, draws) -> None:
+    """One t of Satterthwaite's degrees of freedom missed 7 to 8 % with three draws and a luck of .02 to .05."""
+    rng, studies, patients = generator_for(0, "tests", "coverage", draws), 1500, 40
+    folds = np.tile(np.arange(draws), (patients, 1))
+    missed = 0
+    for _ in range(studies):
+        table = rng.normal(0, 0.028, (patients, 1)) + rng.normal(0, 0.028, (patients, draws))
+        table += rng.normal(0, luck, (1, draws))
+        spread = spread_of(table, np.zeros(patients, int), folds)
+        assert spread is not None
+        missed += student_p(table.mean(), spread) < 0.05
+    assert missed < 0.05 * studies + 2.3 * (0.05 * 0.95 * studies) ** 0.5  # 6.3 %; 1 in 100 by chance at 5 %
+    if luck >= 0.05:
+        assert missed > 0.03 * studies
 
 
 def test_one_patient_has_no_interval() -> None:

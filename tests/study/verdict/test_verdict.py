@@ -75,7 +75,7 @@ def test_the_verdict_has_the_agreed_shape() -> None:
     frame = make_scores({"real": BASE, "classical": BASE + 0.01, ARM: BASE + NOISE}, n_train=11)
     verdict = judge(frame, seed=3)
     assert list(verdict) == [
-        *("format", "headline", "reference", "summary", "comparisons", "multipliers"),
+        *("format", "headline", "reference", "references", "summary", "comparisons", "multipliers"),
         *("policy", "resamples", "seed"),
     ]
     assert (verdict["format"], verdict["reference"], verdict["resamples"], verdict["seed"]) == (1, "classical", 1000, 3)
@@ -179,7 +179,7 @@ def test_a_learning_curve_is_judged_at_every_size() -> None:
 
 
 def test_the_headline_corrects_for_draws_over_the_whole_curve() -> None:
-    luck = np.array([[0.035, 0.05, 0.065]])  # its interval leaves out zero, with two degrees of freedom: p about 0.03
+    luck = np.array([[0.045, 0.05, 0.055]])  # two degrees of freedom: p = .0033, .017 over 5 metrics, .07 over all 20
     parts = [
         make_scores({"classical": np.tile(BASE[:, None], (1, 3)), ARM: (BASE + NOISE)[:, None] + more}, n_train=size,
                     curve=True)
@@ -189,6 +189,22 @@ def test_the_headline_corrects_for_draws_over_the_whole_curve() -> None:
     assert comparison(verdict, n_train=3)["verdict"] == "helps"
     assert verdict["headline"].startswith("No evidence")
     assert "Taken alone, classical+synthetic helps" in verdict["headline"]
+    first = comparison(verdict, n_train=3)
+    assert first["p_holm"] < 0.01  # ranks of patients know nothing of draws
+    assert first["p_draws_holm"] == pytest.approx(5 * first["p_draws"])
+    assert first["p_family"] == pytest.approx(20 * first["p_draws"])
+
+
+def test_an_interval_ends_where_the_metric_does() -> None:
+    recall = {"classical": np.tile([0.1, 0.2, 0.1], (12, 1)), ARM: np.tile([0.95, 0.1, 0.3], (12, 1))}
+    distances = {arm: 10 * table for arm, table in recall.items()}
+    dsc = dict.fromkeys(recall, np.tile(BASE[:, None], (1, 3)))
+    frame = make_scores(dsc, curve=True, lesion_recall=recall, hd95_mm=distances)
+    verdict = judge(frame)
+    low, high = comparison(verdict, "lesion_recall")["interval"]
+    assert low > -1
+    assert high == 1  # three draws of +.85, -.1 and +.2 reach 1.5 by Student's t
+    assert comparison(verdict, "hd95_mm")["interval"][1] > 10  # a distance has no largest value
 
 
 def test_few_patients_are_never_told_that_it_helps() -> None:
@@ -198,6 +214,35 @@ def test_few_patients_are_never_told_that_it_helps() -> None:
         assert "so few patients can never show it" in comparison(verdict)["sentence"]
         assert verdict["headline"].startswith("Too few patients")
     assert comparison(judge(gain(0.3, 8)))["verdict"] == "helps"
+
+
+# References
+
+
+def test_without_a_name_the_strongest_arm_without_synthetic_slices_is_the_reference() -> None:
+    names = ("real", "strong", "classical+copypaste", ARM, "classical+copypaste+synthetic", "classical+shuffled")
+    frame = make_scores({arm: BASE + number * NOISE for number, arm in enumerate(names)})
+    verdict = judge(frame)
+    assert (verdict["reference"], verdict["references"]) == ("strong", ["strong", "classical+copypaste", "real"])
+    asked = {(row["arm"], row["reference"]) for row in verdict["comparisons"] if row["primary"]}
+    assert asked == {(ARM, "strong"), ("classical+copypaste+synthetic", "strong")}
+    for row in verdict["comparisons"]:
+        assert (row["p_family"] is not None) == row["primary"]
+    assert "10 comparisons with strong" in verdict["headline"]
+    assert len(verdict["comparisons"]) == 3 * 5 * len(METRICS)
+
+
+def test_a_named_reference_is_what_the_headline_is_about() -> None:
+    arms = {"classical": BASE, "classical+copypaste": BASE + 0.05, ARM: BASE + NOISE + 0.05}
+    default = judge(make_scores(arms))
+    assert default["headline"].startswith("No evidence")
+    named = judge(make_scores(arms), references=("classical", "classical+copypaste"))
+    assert named["headline"].startswith("classical+synthetic helps")
+    assert (named["reference"], default["reference"]) == ("classical", "classical+copypaste")
+    rows = [{key: row[key] for key in ("arm", "reference", "metric", "difference", "interval", "p", "verdict")}
+            for verdict in (named, default) for row in verdict["comparisons"]]  # fmt: skip
+    half = len(rows) // 2
+    assert sorted(map(str, rows[:half])) == sorted(map(str, rows[half:]))  # other comparisons stay as they were
 
 
 # Undefined values

@@ -2,10 +2,17 @@
 
 The reference's mean score is made monotone in the number of training patients (isotonic regression) and interpolated
 linearly between the measured numbers, in their logarithm: scores of segmenters grow about so.
+
+The interval inverts a test, as Fieller did for a ratio of means (Journal of the Royal Statistical Society B 16, 1954,
+175-185): it holds every number n at which the difference between the arm and the reference's curve at n is not told
+from zero by the interval of that difference, the same that stands beside a study's differences, with its variance of
+patients and of training draws. A ratio's own resamples would be too close together: a bootstrap of three draws knows
+nothing of how badly three draws know their spread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +20,11 @@ import numpy as np
 
 from labelgan.scoring.metrics import METRICS
 from labelgan.study.verdict.score_table import ScoreTable
-from labelgan.study.verdict.statistics import Resamples, mean_of, merge_strata
+from labelgan.study.verdict.statistics import Resamples, bootstrap_intervals, mean_of
 
 METRIC = "dsc"
+FEWEST_DRAWS = 3  # of training patients: fewer do not know their spread
+BETWEEN = 16  # candidates between two measured numbers of patients
 ROUNDING = 1e-12  # means of equal scores differ by less
 
 
@@ -67,7 +76,7 @@ class Curve:
 
     Attributes:
         sizes: (K,) training patients, rising.
-        tables: K tables (P, R) of scores, larger is better.
+        tables: K tables (P, R) of scores, larger is better; NaN where there is none.
     """
 
     sizes: np.ndarray
@@ -77,33 +86,83 @@ class Curve:
         """Mean over patients at each size, (1, K)."""
         return np.array([[mean_of(table[~np.isnan(table).all(axis=1)]) for table in self.tables]])
 
-    def resampled(self, resamples: Resamples, strata: tuple[int, ...]) -> np.ndarray:
-        """Means of every resample, (B, K); ``strata`` are the sizes of runs of patients that are drawn apart."""
-        return np.stack([resamples.means(table, strata) for table in self.tables], axis=1)
+
+@dataclass(frozen=True)
+class Candidates:
+    """Numbers of the reference's patients that an arm may be worth, and the interval of the difference at each.
+
+    Attributes:
+        numbers: (C,) rising.
+        low: (C,) lower end of the interval of arm - reference; above zero, the arm is worth more.
+        high: (C,) upper end; below zero, the arm is worth fewer.
+    """
+
+    numbers: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def confidence_set(self, n_train: float) -> tuple[float, float]:
+        """Gives the ends of what is not rejected; 0 and inf lie beyond the curve.
+
+        The search goes out from the arm's own number of patients, where scores are paired by draw, to the nearest
+        candidates that are not rejected, and ends at the next that are: scores grow with patients, so that what is not
+        rejected beyond those is noise. The range holds ``n_train`` exactly where the difference there holds zero.
+        """
+        own = int(np.argmin(np.abs(np.log(self.numbers / n_train))))
+        more, fewer = self.low > 0, self.high < 0
+        start = own
+        if more[own]:
+            start = own + _first(~more[own:])
+        elif fewer[own]:
+            start = _last(~fewer[:own])
+        first = start if more[own] else _last(more[: start + 1]) + 1
+        last = start if fewer[own] else start + _first(fewer[start:]) - 1
+        if first > len(self.numbers) - 1:
+            return float(self.numbers[-1]), np.inf
+        if last < 0:
+            return 0.0, float(self.numbers[0])
+        low = self._crossing(self.low, first - 1) if first else 0.0
+        high = self._crossing(self.high, last) if last < len(self.numbers) - 1 else np.inf
+        return low, high
+
+    def _crossing(self, ends: np.ndarray, before: int) -> float:
+        """The number at which ends of intervals fall through zero, between candidate ``before`` and the next."""
+        first, then = float(ends[before]), float(ends[before + 1])
+        part = first / (first - then) if first > then else 0.5
+        return float(self.numbers[before] ** (1 - part) * self.numbers[before + 1] ** part)
+
+
+def _first(true: np.ndarray) -> int:
+    """Place of the first true value; the length where there is none."""
+    return int(np.argmax(true)) if true.any() else len(true)
+
+
+def _last(true: np.ndarray) -> int:
+    """Place of the last true value; -1 where there is none."""
+    return len(true) - 1 - _first(true[::-1])
 
 
 def multipliers_of(
-    tables: list[ScoreTable], references: list[str], resamples: Resamples, confidence: float
+    tables: list[ScoreTable], references: Sequence[str], resamples: Resamples, confidence: float
 ) -> list[dict[str, Any]]:
     """Gives the multiplier of every arm at every number of training patients, for DSC.
 
     Args:
         tables: of a learning curve, in rising order.
         references: arms whose curves are read.
-        resamples: bootstrap counts; patients and repeats are drawn as wholes, over the whole curve.
+        resamples: bootstrap counts.
         confidence: of the interval, between 0 and 1.
 
     Returns:
-        Rows of ``verdict.json``'s ``multipliers``; an end of an interval that lies beyond the curve is None.
+        Rows of ``verdict.json``'s ``multipliers``; an end of an interval that lies beyond the curve is None, and so is
+        the interval where fewer than ``FEWEST_DRAWS`` training draws stand behind it.
     """
     if len(tables) < 2:
         return []
     site_of = {p: s for table in tables for p, s in zip(table.patients.tolist(), table.sites.tolist(), strict=True)}
     patients = sorted(site_of, key=lambda patient: (site_of[patient], patient))
-    strata = merge_strata(np.array([site_of[patient] for patient in patients]))
-    patients = [patients[row] for row in np.argsort(strata, kind="stable")]
+    sites = np.array([site_of[patient] for patient in patients])
     repeats = sorted({int(repeat) for table in tables for repeat in table.repeats})
-    drawn = resamples, tuple(np.bincount(strata).tolist())
     arms = list(dict.fromkeys(arm for table in tables for arm in table.values))
     curves = {arm: _curve(tables, arm, patients, repeats) for arm in arms}
     found = []
@@ -111,14 +170,16 @@ def multipliers_of(
         base = curves[reference]
         if len(base.sizes) < 2:
             continue
-        means, spread = base.means(), base.resampled(*drawn)
         for arm in (name for name in arms if name != reference):
-            own, own_spread = curves[arm].means(), curves[arm].resampled(*drawn)
+            own = curves[arm].means()
             for place, n_train in enumerate(curves[arm].sizes.tolist()):
-                needed = patients_needed(base.sizes, means, own[:, place])
-                usable = ~(np.isnan(spread).any(axis=1) | np.isnan(own_spread[:, place]))
-                ratios = patients_needed(base.sizes, spread[usable], own_spread[usable, place]) / n_train
-                row = _row(base.sizes, float(own[0, place]), float(needed[0]), int(n_train), ratios, confidence)
+                needed = float(patients_needed(base.sizes, base.means(), own[:, place])[0])
+                table = curves[arm].tables[place]
+                draws = _draws(table, base)
+                ends = None
+                if draws >= FEWEST_DRAWS:
+                    ends = _interval(table, base, n_train, needed, sites, resamples, confidence)
+                row = _row(base.sizes, float(own[0, place]), needed, int(n_train), ends, draws)
                 found.append({"arm": arm, "reference": reference, "n_train": int(n_train), "metric": METRIC, **row})
     return found
 
@@ -140,14 +201,63 @@ def _curve(tables: list[ScoreTable], arm: str, patients: list[str], repeats: lis
     return Curve(np.array(sizes, dtype=np.float64), laid)
 
 
+def _draws(table: np.ndarray, base: Curve) -> int:
+    """How many training draws an arm's table shares with every point of the reference's curve."""
+    return int(np.all([~np.isnan(one).all(axis=0) for one in (table, *base.tables)], axis=0).sum())
+
+
+def _interval(
+    table: np.ndarray,
+    base: Curve,
+    n_train: float,
+    needed: float,
+    sites: np.ndarray,
+    resamples: Resamples,
+    confidence: float,
+) -> tuple[float, float] | None:
+    """Ends of the confidence set of the number of patients; None where the differences have no interval."""
+    found = _candidates(table, base, sites, resamples, confidence)
+    if found is None:
+        return None
+    low, high = found.confidence_set(n_train)
+    # The estimate is read off a curve without dips, the tests are of the curve as it is.
+    return (min(low, needed) if low < n_train else low), (max(high, needed) if high > n_train else high)
+
+
+def _candidates(
+    table: np.ndarray, base: Curve, sites: np.ndarray, resamples: Resamples, confidence: float
+) -> Candidates | None:
+    """Tests the measured numbers of patients, and ``BETWEEN`` more between each two, apart in their logarithm."""
+    inner = np.linspace(0, 1, BETWEEN + 2)[1:-1]
+    logs = np.log(base.sizes)
+    numbers: list[float] = []
+    ends: list[np.ndarray] = []
+    for place, size in enumerate(base.sizes.tolist()):
+        parts = [(np.array([size]), [table - base.tables[place]])]
+        if place + 1 < len(base.sizes):
+            between = np.exp(logs[place] + inner * (logs[place + 1] - logs[place]))
+            lower, upper = base.tables[place : place + 2]
+            parts.append((between, [table - (1 - part) * lower - part * upper for part in inner]))
+        for at, differences in parts:
+            rows = ~np.isnan(differences[0]).all(axis=1)
+            if not rows.any():
+                return None
+            kept = [difference[rows] for difference in differences]
+            draws = np.broadcast_to(np.arange(table.shape[1]), kept[0].shape)
+            found = bootstrap_intervals(kept, sites[rows], draws, resamples, confidence)
+            if found is None:
+                return None
+            numbers += at.tolist()
+            ends.append(found)
+    low, high = np.concatenate(ends).T
+    return Candidates(np.array(numbers), low, high)
+
+
 def _row(
-    sizes: np.ndarray, score: float, needed: float, n_train: int, ratios: np.ndarray, confidence: float
+    sizes: np.ndarray, score: float, needed: float, n_train: int, ends: tuple[float, float] | None, draws: int
 ) -> dict[str, Any]:
     first, last = int(sizes[0]), int(sizes[-1])
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    # Neighbours are not averaged: one of them may lie beyond the curve.
-    low, high = np.quantile(ratios, tails, method="nearest").tolist() if len(ratios) else (0.0, np.inf)
-    ends = [float(end) if 0 < end < np.inf else None for end in (low, high)]
+    interval = None if ends is None else [end / n_train if 0 < end < np.inf else None for end in ends]
     inside = 0 < needed < np.inf
     if not inside:
         note = (
@@ -155,7 +265,10 @@ def _row(
             if needed
             else f"fewer than {first} patients: before the curve"
         )
-    elif None in ends:
+    elif interval is None:
+        few = f"{draws} training draw{'' if draws == 1 else 's'}, and {FEWEST_DRAWS} are needed"
+        note = f"no interval: {few if draws < FEWEST_DRAWS else 'too few patients'}"
+    elif None in interval:
         note = "the interval reaches beyond the measured curve"
     else:
         note = ""
@@ -163,6 +276,6 @@ def _row(
         "score": score if METRICS[METRIC].better == "higher" else -score,
         "needed": needed if inside else None,
         "multiplier": needed / n_train if inside else None,
-        "interval": ends,
+        "interval": interval,
         "note": note,
     }

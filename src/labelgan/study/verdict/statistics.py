@@ -3,14 +3,21 @@
 A comparison is a table of differences (P, R): P patients, R repeats, NaN where a patient was not tested or a metric is
 undefined. Its estimate is the mean over patients of each patient's mean over repeats.
 
-The interval is the percentile bootstrap's, moved away from the estimate by a factor that mends its two faults in small
-samples: it takes the spread of n patients for that of a population (short by sqrt((n - 1) / n), worse in small strata),
-and it has normal tails where Student's are due (Hesterberg, The American Statistician 69, 2015, 371-386, widens it for
-the same reason). Percentile, BCa and bootstrap-t intervals were measured beside it: docs/results/verdict.md.
+Two things make it uncertain, and each has its own variance and its own Student's t: which patients are tested, and
+which training draws (patients, seeds) stand behind the networks. Their half-widths join as the square root of the sum
+of squares (Zou & Donner, Statistics in Medicine 27, 2008, 1693-1702): with two to ten draws one t of pooled degrees of
+freedom is too short, because a variance of so few draws is often small by chance.
+
+The patients' half-widths are the percentile bootstrap's, moved away from the estimate by a factor that mends its two
+faults in small samples: it takes the spread of n patients for that of a population (short by sqrt((n - 1) / n), worse
+in small strata), and it has normal tails where Student's are due (Hesterberg, The American Statistician 69, 2015,
+371-386, widens it for the same reason). Percentile, BCa and bootstrap-t intervals were measured beside it:
+docs/results/verdict.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +28,7 @@ EXACT_TO = 200  # patients; beyond, the signed-rank statistic is as good as norm
 SMALLEST_STRATUM = 3  # patients; a stratum of one would count as known without error
 BLOCK = 2_000_000  # counts of a block of resamples, 16 MB
 KEPT = 8  # blocks that are kept for the next comparison
+SMALLEST_P = 1e-300  # of Student's: what lies below is not told from it
 DECIMALS = 10  # of a difference: what lies below is rounding, and must not break ties or make a zero non-zero
 
 
@@ -37,29 +45,27 @@ class Resamples:
 
     seed: int
     count: int
-    _made: dict[tuple[str, tuple[int, ...], int], np.ndarray] = field(default_factory=dict, repr=False)
+    _made: dict[tuple[tuple[int, ...], int], np.ndarray] = field(default_factory=dict, repr=False)
 
-    def means(self, table: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-        """Gives the mean of every resample (B,), NaN for one that holds no value.
+    def means(self, values: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+        """Gives the mean of every resample: (B,) for values (P,), (B, C) for C columns of values (P, C).
 
         Args:
-            table: (P, R) values, NaN where there is none, patients of a stratum side by side.
-            sizes: patients of each stratum, in this order; they are drawn apart. Repeats are drawn as wholes.
+            values: one a patient, patients of a stratum side by side.
+            sizes: patients of each stratum, in this order; they are drawn apart.
         """
-        rows = max(1, BLOCK // len(table))
-        found = []
-        for start in range(0, self.count, rows):
-            size = min(rows, self.count - start)
-            patients = self._counts("patients", sizes, start, size)
-            repeats = self._counts("repeats", (table.shape[1],), start, size)
-            found.append(resampled_means(table, patients, repeats))
+        rows = max(1, BLOCK // len(values))
+        found = [
+            self._counts(sizes, start, min(rows, self.count - start)) @ values / len(values)
+            for start in range(0, self.count, rows)
+        ]
         return np.concatenate(found)
 
-    def _counts(self, of: str, sizes: tuple[int, ...], start: int, rows: int) -> np.ndarray:
-        """How often each was drawn, (rows, sum of sizes), from resample ``start`` on."""
-        key = (of, sizes, start)
+    def _counts(self, sizes: tuple[int, ...], start: int, rows: int) -> np.ndarray:
+        """How often each patient was drawn, (rows, sum of sizes), from resample ``start`` on."""
+        key = (sizes, start)
         if key not in self._made:
-            rng = generator_for(self.seed, "bootstrap", of, *sizes, *(("from", start) if start else ()))
+            rng = generator_for(self.seed, "bootstrap", "patients", *sizes, *(("from", start) if start else ()))
             offsets = np.arange(rows)[:, None]
             parts = []
             for size in sizes:
@@ -72,11 +78,46 @@ class Resamples:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How sure a mean is: its variance and the degrees of freedom of that variance."""
+class Part:
+    """A variance of the mean, and the degrees of freedom with which it is known."""
 
     variance: float
-    freedom: float
+    freedom: int
+
+    def half_width(self, alpha: float) -> float:
+        """Half of Student's interval of confidence 1 - ``alpha``."""
+        from scipy import special
+
+        return -float(special.stdtrit(self.freedom, alpha / 2)) * self.variance**0.5
+
+    def p(self, middle: float) -> float:
+        """Student's two-sided p of a mean that lies ``middle`` from zero."""
+        from scipy import special
+
+        error = self.variance**0.5
+        return (
+            float(2 * special.stdtr(self.freedom, -middle / error)) if error > 10.0**-DECIMALS else float(middle == 0)
+        )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a mean could lie with other patients, and with other training draws.
+
+    Attributes:
+        patients: of the patients tested.
+        draws: of the training draws; None where only one stands behind the mean, or each tests one patient.
+        added: the two add up, for each patient is tested by several draws; else a draw's mean holds its patients' luck
+            as well, and the wider of the two counts.
+    """
+
+    patients: Part
+    draws: Part | None
+    added: bool
+
+    def join(self, of_patients: float, of_draws: float) -> float:
+        """Joins half-widths."""
+        return float(np.hypot(of_patients, of_draws)) if self.added else max(of_patients, of_draws)
 
 
 def merge_strata(sites: np.ndarray) -> np.ndarray:
@@ -103,10 +144,9 @@ def mean_of(table: np.ndarray) -> float:
 def spread_of(table: np.ndarray, strata: np.ndarray, folds: np.ndarray) -> Spread | None:
     """Estimates how far the mean could lie with other patients and other training draws.
 
-    Patients add the stratified variance of their means, Σ n_s s_s² / n². A fold is one draw of training patients (and
-    of everything random in training), which all its test patients share. Where patients were tested by several folds,
-    the variance between folds is added; where folds divide the patients, the larger of both counts; where every fold
-    tests one patient, they are the same thing. Degrees of freedom are Satterthwaite's.
+    Patients give the stratified variance of their means, Σ n_s s_s² / n². A fold is one draw of training patients (and
+    of everything random in training), which all its test patients share: F folds give Σ w_f² (m_f − m)² F / (F − 1)
+    with w_f the weight of a fold in the mean m.
 
     Args:
         table: (P, R) differences; every patient has at least one.
@@ -116,50 +156,27 @@ def spread_of(table: np.ndarray, strata: np.ndarray, folds: np.ndarray) -> Sprea
     Returns:
         None below two patients.
     """
-    patients = len(table)
-    freedom = patients - len(np.unique(strata))
+    count = len(table)
+    freedom = count - len(np.unique(strata))
     if freedom < 1:
         return None
     means = np.nanmean(table, axis=1)
     variance = sum(
-        float(means[strata == s].var(ddof=1)) * int((strata == s).sum()) / patients**2 for s in np.unique(strata)
+        float(means[strata == s].var(ddof=1)) * int((strata == s).sum()) / count**2 for s in np.unique(strata)
     )
+    patients = Part(variance, freedom)
     known = ~np.isnan(table)
-    weights = known / known.sum(axis=1, keepdims=True) / patients
+    weights = known / known.sum(axis=1, keepdims=True) / count
     _, fold = np.unique(folds[known], return_inverse=True)
-    count = int(fold.max()) + 1
+    draws = int(fold.max()) + 1
     owner = np.nonzero(known)[0]
     pairs = len(np.unique(np.stack([owner, fold]), axis=1).T)
-    if count < 2 or pairs == count:  # one draw tells nothing about others; one patient a draw is told by patients
-        return Spread(variance, freedom)
+    if draws < 2 or pairs == draws:  # one draw tells nothing about others; of one patient a draw, patients tell
+        return Spread(patients, None, added=False)
     share = np.bincount(fold, weights[known])
     fold_means = np.bincount(fold, weights[known] * table[known]) / share
-    between = float((share**2 * (fold_means - means.mean()) ** 2).sum()) * count / (count - 1)
-    total = variance + between if pairs > patients else max(variance, between)
-    noise = variance**2 / freedom + between**2 / (count - 1)
-    return Spread(total, min(total**2 / noise, freedom) if noise else freedom)
-
-
-def resampled_means(table: np.ndarray, patients: np.ndarray, repeats: np.ndarray) -> np.ndarray:
-    """Gives the mean of every resample (B,).
-
-    Args:
-        table: (P, R) values, NaN where there is none.
-        patients: (B, P) counts.
-        repeats: (B, R) counts.
-
-    Returns:
-        NaN for a resample that holds no value.
-    """
-    known = ~np.isnan(table)
-    if known.all():
-        return ((patients @ table) * repeats).sum(axis=1) / (patients.sum(axis=1) * repeats.sum(axis=1))
-    values = repeats @ np.where(known, table, 0.0).T
-    counts = repeats @ known.T.astype(np.float64)
-    weights = patients * (counts > 0)
-    total = weights.sum(axis=1)
-    sums = (weights * values / np.maximum(counts, 1)).sum(axis=1)
-    return np.where(total > 0, sums / np.maximum(total, 1), np.nan)
+    between = float((share**2 * (fold_means - means.mean()) ** 2).sum()) * draws / (draws - 1)
+    return Spread(patients, Part(between, draws - 1), added=pairs > count)
 
 
 def bootstrap_interval(
@@ -177,48 +194,65 @@ def bootstrap_interval(
     Returns:
         None where patients are too few for any spread.
     """
-    from scipy import stats
-
-    strata = merge_strata(sites)
-    spread = spread_of(table, strata, folds)
-    if spread is None:
-        return None
-    order = np.argsort(strata, kind="stable")
-    sizes = tuple(np.bincount(strata).tolist())
-    middle = mean_of(table)
-    means = resamples.means(table[order], sizes)
-    means = means[~np.isnan(means)]
-    tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-    bounds = np.array([middle, middle])
-    if means.std() > 10.0**-DECIMALS:
-        widen = float(stats.t.ppf(tails[1], spread.freedom) / stats.norm.ppf(tails[1]))
-        widen *= spread.variance**0.5 / float(means.std())
-        bounds = middle + widen * (np.quantile(means, tails) - middle)
-    low, high = np.round(bounds, DECIMALS).tolist()
-    return low, high
+    found = bootstrap_intervals([table], sites, folds, resamples, confidence)
+    return None if found is None else (float(found[0, 0]), float(found[0, 1]))
 
 
-def student_p(table: np.ndarray, sites: np.ndarray, folds: np.ndarray) -> float | None:
-    """Two-sided p of a zero mean by the spread behind `bootstrap_interval`: unlike ranks, it knows of training draws.
+def bootstrap_intervals(
+    tables: Sequence[np.ndarray], sites: np.ndarray, folds: np.ndarray, resamples: Resamples, confidence: float
+) -> np.ndarray | None:
+    """Gives the interval of each of several tables with the same patients and folds, (C, 2); see `bootstrap_interval`.
 
-    Args:
-        table: (P, R) differences; every patient has at least one.
-        sites: (P,) site of each patient.
-        folds: (P, R) fold behind each difference.
-
-    Returns:
-        None where patients are too few for any spread.
+    None where patients are too few for any spread.
     """
     from scipy import stats
 
-    spread = spread_of(table, merge_strata(sites), folds)
-    if spread is None:
-        return None
-    middle = abs(round(mean_of(table), DECIMALS))
-    error = spread.variance**0.5
-    if error <= 10.0**-DECIMALS:
-        return float(middle == 0)
-    return float(2 * stats.t.sf(middle / error, spread.freedom))
+    strata = merge_strata(sites)
+    spreads = [spread_of(table, strata, folds) for table in tables]
+    order = np.argsort(strata, kind="stable")
+    sizes = tuple(np.bincount(strata).tolist())
+    values = np.stack([np.nanmean(table, axis=1)[order] for table in tables], axis=1)
+    middles = values.mean(axis=0)
+    means = resamples.means(values, sizes)
+    errors = means.std(axis=0)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    reach = np.abs(np.quantile(means, tails, axis=0) - middles)
+    normal = float(stats.norm.ppf(tails[1]))
+    ends = []
+    for spread, middle, error, sides in zip(spreads, middles, errors, reach.T, strict=True):
+        if spread is None:
+            return None
+        wanted = spread.patients.half_width(1 - confidence)
+        widen = wanted / (normal * error) if error > 10.0**-DECIMALS else 0.0
+        of_draws = spread.draws.half_width(1 - confidence) if spread.draws is not None else 0.0
+        low, high = (spread.join(widen * side, of_draws) for side in sides)
+        ends.append((middle - low, middle + high))
+    return np.round(ends, DECIMALS)
+
+
+def student_p(middle: float, spread: Spread) -> float:
+    """Two-sided p of a zero mean by the spread behind `bootstrap_interval`: unlike ranks, it knows of training draws.
+
+    It is the level at which the interval, without its skewness, ends at zero.
+
+    Args:
+        middle: the mean.
+        spread: of the mean, as `spread_of` gives it.
+    """
+    from scipy import optimize
+
+    middle = abs(round(middle, DECIMALS))
+    parts = [part for part in (spread.patients, spread.draws) if part is not None]
+    alone = max(part.p(middle) for part in parts)
+    if not spread.added or middle == 0 or min(part.variance for part in parts) <= 10.0 ** (-2 * DECIMALS):
+        return alone
+
+    def beyond(log_p: float) -> float:
+        of_patients, of_draws = (part.half_width(float(np.exp(log_p))) for part in parts)
+        return spread.join(of_patients, of_draws) - middle
+
+    # Each part alone leaves less doubt than both (but for rounding); at p = 1 the interval is a point.
+    return float(np.exp(optimize.brentq(beyond, np.log(max(alone, SMALLEST_P)) - 1e-3, 0.0)))
 
 
 def signed_rank_p(differences: np.ndarray) -> float:

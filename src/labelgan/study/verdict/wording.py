@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -37,7 +38,7 @@ class Finding:
         metric: key of ``METRICS``.
         difference: arm minus reference; None where no patient has both.
         interval: its bounds, None where patients are too few.
-        p_holm: adjusted p of the signed-rank test.
+        p_corrected: the p that decides, corrected over the metrics.
         n: patients.
         undefined: for the arm, the reference, and in all: scans left out of the difference.
         verdict: helps, harms or no evidence.
@@ -55,7 +56,7 @@ class Finding:
     metric: str
     difference: float | None
     interval: tuple[float, float] | None
-    p_holm: float | None
+    p_corrected: float | None
     n: int
     undefined: tuple[int, int, int]
     verdict: Verdict
@@ -88,8 +89,9 @@ def sentence_of(finding: Finding) -> str:
 def _change(finding: Finding) -> str:
     prefix = f"{finding.reference}+"
     if finding.arm.startswith(prefix):
-        added = [_ADDITIONS.get(part, part) for part in finding.arm[len(prefix) :].split("+")]
-        return f"Adding {' and '.join(added)} to {finding.reference} training"
+        name, _, label = finding.arm[len(prefix) :].partition(":")
+        added = " and ".join(_ADDITIONS.get(part, part) for part in name.split("+"))
+        return f"Adding {added}{f' ({label.strip()})' if label else ''} to {finding.reference} training"
     return f"Training on {finding.arm} instead of {finding.reference}"
 
 
@@ -104,8 +106,8 @@ def _judgement(finding: Finding, metric: Metric) -> str:
         return f"{nothing}, because the values that are undefined could turn it around"
     if finding.interval is not None and (finding.interval[0] > 0 or finding.interval[1] < 0):
         return (
-            f"{nothing}; the interval leaves out zero, but the signed-rank test does not bear it out"
-            f" over all metrics (p = {finding.p_holm:.2g})"
+            f"{nothing}; the interval leaves out zero, but the test does not bear it out over all metrics"
+            f" (p = {finding.p_corrected:.2g})"
         )
     return nothing
 
@@ -142,9 +144,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def is_synthetic(arm: str) -> bool:
-    """Whether an arm tells what synthetic slices do: they are in it, with their own masks, and nothing else is new."""
-    parts = set(arm.split("+"))
-    return "synthetic" in parts and parts <= {"real", "classical", "synthetic"}
+    """Tells whether an arm has synthetic slices with their own masks; ``arm: label`` is an arm, too."""
+    parts = arm.partition(":")[0].split("+")
+    return "synthetic" in parts and "shuffled" not in parts
 
 
 def headline_of(findings: Sequence[Finding], adjusted: Sequence[float | None], alpha: float) -> str:
@@ -173,7 +175,7 @@ def headline_of(findings: Sequence[Finding], adjusted: Sequence[float | None], a
         line = f"No evidence that synthetic slices help or harm ({arms}: {over})."
     if alone:
         line += f" Taken alone, {_listed(alone)}; this does not outlast the correction over all of them."
-    control = [one for one in findings if "shuffled" in one.arm.split("+") and one.verdict == "helps"]
+    control = [one for one in findings if "shuffled" in re.split("[+:]", one.arm) and one.verdict == "helps"]
     if any(one.verdict == "helps" for one, _ in judged) and control:
         line += f" Beware: {_listed(control)}, though its masks belong to other slices."
     if any(one.draws == 1 and one.verdict != "no evidence" for one, _ in judged):
@@ -201,13 +203,15 @@ def policy_of(confidence: float, resamples: int, one_draw: bool) -> str:
         "paired, arm minus reference, over scans where both arms have a value; the others are counted as undefined, "
         "and a verdict is withheld where counting each of them at its best or worst (nothing predicted where nothing "
         "is: best; no value otherwise: worst) would turn the difference around. "
-        f"Intervals: {100 * confidence:.4g} %, bootstrap of {resamples:,} resamples of patients within their sites and "
-        "of repeats, widened for small numbers by Student's t and by the variance between training draws. "
-        "p: Wilcoxon's signed-rank test over patients (exact, zeros after Pratt), with Holm's correction over the "
-        "metrics of a comparison; it speaks of the training draws at hand, the interval of others too. "
+        f"Intervals: {100 * confidence:.4g} %, bootstrap of {resamples:,} resamples of patients within their sites, "
+        "widened for small numbers by Student's t; the half-width of the training draws, Student's with one degree of "
+        "freedom less than draws, is added in squares; ends lie where the metric can lie. "
+        "p: Wilcoxon's signed-rank test over patients (exact, zeros after Pratt), or Student's with the variance "
+        "between training draws where that is larger, with Holm's correction over the metrics of a comparison. "
         f"'helps' and 'harms' need the interval on one side of zero and the corrected p below {1 - confidence:.3g}; "
-        "the headline corrects over all synthetic arms, metrics and numbers of training patients together, and takes "
-        "the larger of this p and Student's with the variance between training draws."
+        "the headline is about the reference alone, and corrects over all arms with synthetic slices, metrics and "
+        "numbers of training patients together. Comparisons with other arms are secondary: they are corrected over "
+        "their metrics only."
     )
     if one_draw:
         text += (

@@ -1,7 +1,10 @@
 """Judges simulated studies of known truth: how often `make_verdict` is wrong, and how small a gain it sees.
 
-Run: ``python -m bench.experiments.verdict_power [--studies 1000] [--resamples 2000] [--part
-intervals|errors|power|all]``. One core, about an hour for all. Prints the tables of docs/results/verdict.md.
+Run: python bench/experiments/verdict_power.py [--studies 1000] [--resamples 2000] [--part NAME] [--out FILE]
+
+Prints the tables of docs/results/verdict.md. One core, and 40 (leave one out) to 300 milliseconds (learning curves of
+four sizes) a study. With ``--out`` every finished row is kept in FILE (JSON) and is not simulated again: a run that was
+stopped goes on.
 
 A simulated patient has a difficulty that all arms share (DSC with a standard deviation of 0.15 between patients); the
 paired difference of two arms has a patient part, a part of the training draw that all test patients of a fold share,
@@ -12,14 +15,17 @@ folded noise; some predictions are empty, so HD95 is undefined there.
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas
 from scipy import stats
 
+from labelgan.core.files import write_json_atomic
 from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS
 from labelgan.study.verdict.statistics import Resamples, bootstrap_interval
@@ -108,6 +114,24 @@ def _simulate_size(world: World, rng: np.random.Generator) -> pandas.DataFrame:
     return pandas.concat(frames, ignore_index=True)
 
 
+class Kept:
+    """Rows that were simulated before, in a JSON file; nothing is kept without one."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, int]] = {}
+        if path is not None and path.is_file():
+            self.rows = json.loads(path.read_text(encoding="utf-8"))
+
+    def row(self, name: str, studies: int, simulate: Callable[[], Counter[str]]) -> Counter[str]:
+        """Gives the counts of a row, simulated where there are none of so many studies; ``studies`` is one of them."""
+        if self.rows.get(name, {}).get("studies", 0) < studies:
+            self.rows[name] = {**simulate(), "studies": studies}
+            if self.path is not None:
+                write_json_atomic(self.path, self.rows)
+        return Counter(self.rows[name])
+
+
 def judge(world: World, studies: int, resamples: int, seed: int = 0) -> Counter[str]:
     """Judges many studies; counts the studies with a verdict, an interval beside zero, or a small p."""
     found: Counter[str] = Counter()
@@ -131,55 +155,83 @@ def percent(number: float, of: int) -> str:
     return f"{100 * number / of:.1f}"
 
 
-def errors(studies: int, resamples: int, only: str = "") -> None:
+CURVE = (3, 5, 10, 20)
+WITHOUT_EFFECT = {
+    "leave one out, 10 patients": World(10, folds=10),
+    "leave one out, 10 patients, 3 repeats": World(10, folds=10, repeats=3),
+    "leave one out, 20 patients": World(20, folds=20),
+    "leave one out, 60 patients": World(60, folds=60),
+    "3 folds, 60 patients, luck 0.05": World(60, folds=3, draw_spread=0.05),
+    "5 folds, 60 patients, luck 0.01": World(60, folds=5, draw_spread=0.01),
+    "5 folds, 60 patients, luck 0.05": World(60, folds=5, draw_spread=0.05),
+    "learning curve, 60 patients, R = 3, luck 0": World(60, repeats=3),
+    "learning curve, 60 patients, R = 3, luck 0.01": World(60, repeats=3, draw_spread=0.01),
+    "learning curve, 60 patients, R = 3, luck 0.02": World(60, repeats=3, draw_spread=0.02),
+    "learning curve of 4 sizes, 60 patients, R = 3, luck 0.01": World(60, repeats=3, sizes=CURVE, draw_spread=0.01),
+} | {
+    f"learning curve of 4 sizes, 40 patients, R = {repeats}, luck {luck:.2f}": World(
+        40, repeats=repeats, sizes=CURVE, draw_spread=luck
+    )
+    for repeats in (1, 3, 5, 10)
+    for luck in (0.05, 0.10)
+}
+
+
+def errors(studies: int, resamples: int, kept: Kept, only: str = "") -> None:
     """Prints how often studies without an effect are given a verdict; ``only`` those whose name has this in it."""
-    worlds = {
-        "leave one out, 10 patients": World(10, folds=10),
-        "leave one out, 10 patients, 3 repeats": World(10, folds=10, repeats=3),
-        "leave one out, 20 patients": World(20, folds=20),
-        "leave one out, 60 patients": World(60, folds=60),
-        "5 folds, 60 patients, draws 0.01": World(60, folds=5, draw_spread=0.01),
-        "learning curve, 60 patients, R = 3, draws 0": World(60, repeats=3),
-        "learning curve, 60 patients, R = 3, draws 0.01": World(60, repeats=3, draw_spread=0.01),
-        "learning curve, 60 patients, R = 3, draws 0.02": World(60, repeats=3, draw_spread=0.02),
-        "learning curve of 4 sizes, 60 patients, R = 3, draws 0.01": World(
-            60, repeats=3, sizes=(3, 5, 10, 20), draw_spread=0.01
-        ),
-        "learning curve, 60 patients, R = 1, draws 0.01": World(60, draw_spread=0.01),
-        "learning curve, 60 patients, R = 1, draws 0.02": World(60, draw_spread=0.02),
-    }
     heads = " | ".join(metric.title for metric in METRICS.values())
-    print(f"\n### Studies without an effect: % that say helps / harms ({studies} each)\n")
+    print("\n### Studies without an effect: % that say helps / harms\n")
     print(
-        f"| study | headline | any comparison | {heads} | DSC interval above / below zero | DSC test alone p < 0.05 |"
+        f"| study | studies | headline | any comparison | {heads} | DSC interval above / below zero |"
+        " DSC ranks alone p < 0.05 |"
     )
     print("|" + "---|" * (len(METRICS) + 6))
-    for name, world in worlds.items():
+    for name, world in WITHOUT_EFFECT.items():
         if only not in name:
             continue
-        found = judge(world, studies, resamples)
+        found = kept.row(name, studies, lambda world=world: judge(world, studies, resamples))
+        count = found["studies"]
         cells = [
-            f"{percent(found[f'helps {key}'], studies)} / {percent(found[f'harms {key}'], studies)}"
+            f"{percent(found[f'helps {key}'], count)} / {percent(found[f'harms {key}'], count)}"
             for key in ("any", *METRICS)
         ]
-        said = f"{percent(found['headline helps'], studies)} / {percent(found['headline harms'], studies)}"
-        sides = f"{percent(found['above dsc'], studies)} / {percent(found['below dsc'], studies)}"
+        said = f"{percent(found['headline helps'], count)} / {percent(found['headline harms'], count)}"
+        sides = f"{percent(found['above dsc'], count)} / {percent(found['below dsc'], count)}"
         print(
-            f"| {name} | {said} | {' | '.join(cells)} | {sides} | {percent(found['test dsc'], studies)} |", flush=True
+            f"| {name} | {count:,} | {said} | {' | '.join(cells)} | {sides} | {percent(found['test dsc'], count)} |",
+            flush=True,
         )
 
 
-def power(studies: int, resamples: int) -> None:
+def power(studies: int, resamples: int, kept: Kept) -> None:
     """Prints how often a gain of two DSC points is found."""
-    print(f"\n### A gain of 2 DSC points, leave one out: % that say helps ({studies} each)\n")
-    print("| sd of the paired difference | patients | DSC | any metric | harms, any metric |")
-    print("|---|---|---|---|---|")
+    print("\n### A gain of 2 DSC points, leave one out: % that say helps\n")
+    print("| sd of the paired difference | patients | studies | DSC | any metric | harms, any metric |")
+    print("|---|---|---|---|---|---|")
     for spread in (0.02, 0.04, 0.06):
         for patients in (10, 20, 60):
             world = World(patients, folds=patients, gain=0.02, spread=spread)
-            found = judge(world, studies, resamples)
-            shares = [percent(found[key], studies) for key in ("helps dsc", "helps any", "harms any")]
-            print(f"| {spread} | {patients} | {' | '.join(shares)} |", flush=True)
+            name = f"power {spread} {patients}"
+            found = kept.row(name, studies, lambda world=world: judge(world, studies, resamples))
+            count = found["studies"]
+            shares = [percent(found[key], count) for key in ("helps dsc", "helps any", "harms any")]
+            print(f"| {spread} | {patients} | {count} | {' | '.join(shares)} |", flush=True)
+
+
+def draws(studies: int, resamples: int, kept: Kept) -> None:
+    """Prints how often learning curves find a gain, by how many training draws they have."""
+    print("\n### Learning curves, 40 patients, luck 0.05: % that say helps\n")
+    print("| gain, DSC | R | studies | one size: DSC | headline | four sizes: DSC at any of them | headline |")
+    print("|---|---|---|---|---|---|---|")
+    for gain in (0.05, 0.10, 0.20):
+        for repeats in (3, 5, 10):
+            cells = []
+            for sizes in ((9,), CURVE):
+                world = World(40, repeats=repeats, sizes=sizes, gain=gain, draw_spread=0.05)
+                name = f"draws {gain} {repeats} {len(sizes)}"
+                found = kept.row(name, studies, lambda world=world: judge(world, studies, resamples))
+                cells += [percent(found[key], found["studies"]) for key in ("helps dsc", "headline helps")]
+            print(f"| {gain} | {repeats} | {found['studies']} | {' | '.join(cells)} |", flush=True)
 
 
 # Intervals beside each other
@@ -222,7 +274,7 @@ def intervals(studies: int, resamples: int) -> None:
                 folds = np.arange(patients)[:, None]
                 ours = bootstrap_interval(values[:, None], np.zeros(patients), folds, drawn, 0.95)
                 assert ours is not None
-                means = drawn.means(values[:, None], (patients,))
+                means = drawn.means(values, (patients,))
                 found = {**_classic(values, means, rng), "ours": ours}
                 for name, (low, high) in found.items():
                     missed[name] = missed.get(name, 0) + np.array([low > 1e-9, high < -1e-9, high - low])
@@ -240,15 +292,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=2000)
-    parser.add_argument("--part", choices=("intervals", "errors", "power", "all"), default="all")
+    parser.add_argument("--part", choices=("intervals", "errors", "power", "draws", "all"), default="all")
     parser.add_argument("--only", default="", help="of the studies without an effect those with this in their name")
-    arguments = parser.parse_args()
-    if arguments.part in ("intervals", "all"):
-        intervals(arguments.studies, arguments.resamples)
-    if arguments.part in ("errors", "all"):
-        errors(arguments.studies, arguments.resamples, arguments.only)
-    if arguments.part in ("power", "all"):
-        power(arguments.studies, arguments.resamples)
+    parser.add_argument("--out", type=Path, help="JSON file of finished rows")
+    given = parser.parse_args()
+    kept = Kept(given.out)
+    if given.part in ("intervals", "all"):
+        intervals(given.studies, given.resamples)
+    if given.part in ("errors", "all"):
+        errors(given.studies, given.resamples, kept, given.only)
+    if given.part in ("power", "all"):
+        power(given.studies, given.resamples, kept)
+    if given.part in ("draws", "all"):
+        draws(given.studies, given.resamples, kept)
 
 
 if __name__ == "__main__":

@@ -133,11 +133,7 @@ def print_plan(plan: Plan, estimate: Estimate) -> None:
         f"{_count(len(plan.folds), 'fold')}, each trained on {_range(trained)} and tested on {_range(tested)} patients"
         f"; arms {escape(', '.join(plan.arms))}"
     )
-    if plan.references:
-        others = f"; secondary: {', '.join(plan.references[1:])}" if len(plan.references) > 1 else ""
-        console.print(f"reference {escape(plan.references[0] + others)}")
-    else:
-        console.print("no reference: every arm has synthetic slices, and nothing is compared")
+    console.print(escape(_references(plan)))
     table = Table("jobs of kind")
     for heading in ("jobs", "done", "left takes", "a unit", "disk"):
         table.add_column(heading, justify="right")
@@ -163,6 +159,13 @@ def print_plan(plan: Plan, estimate: Estimate) -> None:
     for note in estimate.notes:
         console.print(escape(note))
     console.print(estimate.line)
+
+
+def _references(plan: Plan) -> str:
+    if not plan.references:
+        return "no reference: every arm has synthetic slices, so that nothing is compared"
+    main, *others = plan.references
+    return f"reference {main}" + (f"; secondary: {', '.join(others)}" if others else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -233,16 +233,17 @@ def _candidates(
     numbers: list[float] = []
     ends: list[np.ndarray] = []
     for place, size in enumerate(base.sizes.tolist()):
-        parts = [(np.array([size]), [table - base.tables[place]])]
+        own = base.tables[place]
+        parts = [(np.array([size]), (table - own)[None])]
         if place + 1 < len(base.sizes):
             between = np.exp(logs[place] + inner * (logs[place + 1] - logs[place]))
-            lower, upper = base.tables[place : place + 2]
-            parts.append((between, [table - (1 - part) * lower - part * upper for part in inner]))
+            part = inner[:, None, None]
+            parts.append((between, table - (1 - part) * own - part * base.tables[place + 1]))
         for at, differences in parts:
             rows = ~np.isnan(differences[0]).all(axis=1)
             if not rows.any():
                 return None
-            kept = [difference[rows] for difference in differences]
+            kept = differences[:, rows]
             draws = np.broadcast_to(np.arange(table.shape[1]), kept[0].shape)
             found = bootstrap_intervals(kept, sites[rows], draws, resamples, confidence)
             if found is None:

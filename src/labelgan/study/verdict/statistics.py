@@ -17,8 +17,8 @@ docs/results/verdict.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def mean_of(table: np.ndarray) -> float:
 
 
 def spread_of(table: np.ndarray, strata: np.ndarray, folds: np.ndarray) -> Spread | None:
-    """Estimates how far the mean could lie with other patients and other training draws.
+    """Estimates how far the mean of a table could lie with other patients and other training draws.
 
     Patients give the stratified variance of their means, Σ n_s s_s² / n². A fold is one draw of training patients (and
     of everything random in training), which all its test patients share: F folds give Σ w_f² (m_f − m)² F / (F − 1)
@@ -156,27 +156,35 @@ def spread_of(table: np.ndarray, strata: np.ndarray, folds: np.ndarray) -> Sprea
     Returns:
         None below two patients.
     """
-    count = len(table)
-    freedom = count - len(np.unique(strata))
+    found = _spreads(table[None], strata, folds)
+    return found[0] if found else None
+
+
+def _spreads(tables: np.ndarray, strata: np.ndarray, folds: np.ndarray) -> list[Spread]:
+    """The spread of each of several tables (C, P, R) that have their values in the same places; empty where unknown."""
+    _, count, _ = tables.shape
+    groups = [strata == stratum for stratum in np.unique(strata)]
+    freedom = count - len(groups)
     if freedom < 1:
-        return None
-    means = np.nanmean(table, axis=1)
-    variance = sum(
-        float(means[strata == s].var(ddof=1)) * int((strata == s).sum()) / count**2 for s in np.unique(strata)
-    )
-    patients = Part(variance, freedom)
-    known = ~np.isnan(table)
-    weights = known / known.sum(axis=1, keepdims=True) / count
+        return []
+    means = np.nanmean(tables, axis=2)
+    variances = sum(means[:, own].var(axis=1, ddof=1) * own.sum() / count**2 for own in groups)
+    patients = [Part(float(variance), freedom) for variance in np.atleast_1d(variances)]
+    known = ~np.isnan(tables[0])
     _, fold = np.unique(folds[known], return_inverse=True)
     draws = int(fold.max()) + 1
-    owner = np.nonzero(known)[0]
-    pairs = len(np.unique(np.stack([owner, fold]), axis=1).T)
+    pairs = len(np.unique(np.nonzero(known)[0] * draws + fold))
     if draws < 2 or pairs == draws:  # one draw tells nothing about others; of one patient a draw, patients tell
-        return Spread(patients, None, added=False)
-    share = np.bincount(fold, weights[known])
-    fold_means = np.bincount(fold, weights[known] * table[known]) / share
-    between = float((share**2 * (fold_means - means.mean()) ** 2).sum()) * draws / (draws - 1)
-    return Spread(patients, Part(between, draws - 1), added=pairs > count)
+        return [Spread(part, None, added=False) for part in patients]
+    weights = (known / known.sum(axis=1, keepdims=True) / count)[known]
+    share = np.bincount(fold, weights)
+    sums = np.stack([np.bincount(fold, weights * table[known]) for table in tables])
+    away = sums / share - means.mean(axis=1, keepdims=True)
+    between = (share**2 * away**2).sum(axis=1) * draws / (draws - 1)
+    return [
+        Spread(part, Part(float(variance), draws - 1), added=pairs > count)
+        for part, variance in zip(patients, between, strict=True)
+    ]
 
 
 def bootstrap_interval(
@@ -194,37 +202,35 @@ def bootstrap_interval(
     Returns:
         None where patients are too few for any spread.
     """
-    found = bootstrap_intervals([table], sites, folds, resamples, confidence)
+    found = bootstrap_intervals(table[None], sites, folds, resamples, confidence)
     return None if found is None else (float(found[0, 0]), float(found[0, 1]))
 
 
 def bootstrap_intervals(
-    tables: Sequence[np.ndarray], sites: np.ndarray, folds: np.ndarray, resamples: Resamples, confidence: float
+    tables: np.ndarray, sites: np.ndarray, folds: np.ndarray, resamples: Resamples, confidence: float
 ) -> np.ndarray | None:
-    """Gives the interval of each of several tables with the same patients and folds, (C, 2); see `bootstrap_interval`.
+    """Gives the interval of each of several tables (C, P, R), as `bootstrap_interval` does: (C, 2).
 
-    None where patients are too few for any spread.
+    Tables have their values in the same places. None where patients are too few for any spread.
     """
-    from scipy import stats
+    from scipy import special
 
     strata = merge_strata(sites)
-    spreads = [spread_of(table, strata, folds) for table in tables]
+    spreads = _spreads(tables, strata, folds)
+    if not spreads:
+        return None
     order = np.argsort(strata, kind="stable")
-    sizes = tuple(np.bincount(strata).tolist())
-    values = np.stack([np.nanmean(table, axis=1)[order] for table in tables], axis=1)
+    values = np.nanmean(tables, axis=2)[:, order].T
     middles = values.mean(axis=0)
-    means = resamples.means(values, sizes)
+    means = resamples.means(values, tuple(np.bincount(strata).tolist()))
     errors = means.std(axis=0)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    reach = np.abs(np.quantile(means, tails, axis=0) - middles)
-    normal = float(stats.norm.ppf(tails[1]))
+    alpha = 1 - confidence
+    reach = np.abs(np.quantile(means, [alpha / 2, 1 - alpha / 2], axis=0) - middles)
+    normal = -float(special.ndtri(alpha / 2))
     ends = []
     for spread, middle, error, sides in zip(spreads, middles, errors, reach.T, strict=True):
-        if spread is None:
-            return None
-        wanted = spread.patients.half_width(1 - confidence)
-        widen = wanted / (normal * error) if error > 10.0**-DECIMALS else 0.0
-        of_draws = spread.draws.half_width(1 - confidence) if spread.draws is not None else 0.0
+        widen = spread.patients.half_width(alpha) / (normal * error) if error > 10.0**-DECIMALS else 0.0
+        of_draws = spread.draws.half_width(alpha) if spread.draws is not None else 0.0
         low, high = (spread.join(widen * side, of_draws) for side in sides)
         ends.append((middle - low, middle + high))
     return np.round(ends, DECIMALS)
@@ -252,7 +258,8 @@ def student_p(middle: float, spread: Spread) -> float:
         return spread.join(of_patients, of_draws) - middle
 
     # Each part alone leaves less doubt than both (but for rounding); at p = 1 the interval is a point.
-    return float(np.exp(optimize.brentq(beyond, np.log(max(alone, SMALLEST_P)) - 1e-3, 0.0)))
+    log_p: Any = optimize.brentq(beyond, np.log(max(alone, SMALLEST_P)) - 1e-3, 0.0)
+    return float(np.exp(log_p))
 
 
 def signed_rank_p(differences: np.ndarray) -> float:

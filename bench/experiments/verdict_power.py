@@ -145,7 +145,7 @@ def judge(world: World, studies: int, resamples: int, seed: int = 0) -> Counter[
             signs = {"above": low > 0, "below": high < 0, "test": row["p"] < 0.05}
             said |= {f"{sign} {row['metric']}" for sign, true in signs.items() if true}
         found.update(said)
-        line = verdict["headline"].split(" Taken alone")[0]
+        line = verdict["headline"].split(" Taken alone")[0].split(" In the one draw")[0]
         found.update(f"headline {word}" for word in ("helps", "harms") if f" {word} " in line)
     return found
 

@@ -29,8 +29,9 @@ tested on. Written by `python -m bench.league --report`; the last section by han
 - Arms differ in nothing else: the same seeds, first weights, steps and batches of the segmenter. `+synthetic` gives a
   share of every batch to synthetic slices; `+copypaste` pastes lesions of one training patient into another's slices.
 - Intervals are of 95 %, paired by patient, over patients and draws of training patients
-  (`labelgan.study.verdict.statistics`); **helps** and **harms** are the study's verdicts, which want a corrected test
-  to agree.
+  (`labelgan.study.verdict.statistics`); **helps** and **harms** are the study's verdicts on one comparison, which want
+  a test that is corrected over its metrics to agree. The headline over the tables is corrected over all generators,
+  sizes and metrics together, against the strongest arm without synthetic slices.
 - The multiplier is how many patients `classical` would need for the same DSC, over how many there were.
 - Label agreement is 1 where masks fit their images as training slices' do, 0 where they are other slices'. Kernel
   distance and coverage are of images with masks, by an encoder fitted on the training slices, against these. Copies
@@ -93,6 +94,8 @@ def multiplier(row: dict[str, Any] | None) -> str:
         return "–"
     if row["multiplier"] is None:
         return row["note"]
+    if row["interval"] is None:
+        return f"{number(row['multiplier'], 2)} ({row['note']})"
     low, high = row["interval"]
     ends = (
         f"{'below the curve' if low is None else number(low, 1)} to {'beyond it' if high is None else number(high, 1)}"
@@ -235,7 +238,10 @@ def league_section(folder: Path, result: dict[str, Any], doc: Path) -> list[str]
     if verdict is None:
         lines += ["*Nothing is scored yet.*", ""]
     else:
-        lines += ["### Downstream", "", "Mean ± standard deviation over test patients.", ""]
+        lines += ["### Downstream", ""]
+        if "headline" in verdict:  # a league of an earlier version kept none
+            lines += [f"**{verdict['headline']}**", ""]
+        lines += ["Mean ± standard deviation over test patients.", ""]
         lines += scores(verdict, config["rows"])
         for reference in REFERENCES:
             lines += [f"### Against {reference}", "", *differences(verdict, config["rows"], reference)]

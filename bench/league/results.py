@@ -11,6 +11,7 @@ from bench.league.plan import REFERENCES, ROWS, LeagueConfig, LeaguePlan, split_
 from labelgan.core.files import read_json
 from labelgan.core.provenance import provenance
 from labelgan.data.layouts.common import manifest_of
+from labelgan.study.arms import references_of
 from labelgan.study.cohort import KnownCohort
 from labelgan.study.engine.ledger import Job, Ledger
 from labelgan.study.jobs import AUDIT_FOLDER, COHORT
@@ -67,8 +68,10 @@ def judge(plan: LeaguePlan, ledger: Ledger) -> dict[str, Any] | None:
     # By way of text, as a study's scores.csv: undefined values become empty.
     text = frame.to_csv(index=False)
     frame = pandas.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    verdict = make_verdict(frame, references=REFERENCES)
-    return {key: verdict[key] for key in ("summary", "comparisons", "multipliers", "policy")}
+    # The strongest reference is the headline's; it corrects over every row of the league.
+    verdict = make_verdict(frame, references=references_of(REFERENCES))
+    kept = ("headline", "reference", "references", "summary", "comparisons", "multipliers", "policy")
+    return {key: verdict[key] for key in kept}
 
 
 def generators(config: LeagueConfig, plan: LeaguePlan, ledger: Ledger) -> list[dict[str, Any]]:

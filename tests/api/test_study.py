@@ -65,6 +65,8 @@ def test_a_study_in_one_call(study_cohort, study_config, tiny_study, tmp_path):
     assert result.verdict == tiny_study.verdict
     with pytest.raises(ConfigError, match="preset: is given beside a whole config"):
         labelgan.run_study(study_cohort, tmp_path / "other", config=study_config, preset="laptop")
+    with pytest.raises(ConfigError, match="--reference real: is none of the study's arms; name one of classical"):
+        labelgan.run_study(study_cohort, tmp_path / "study", config=study_config, reference="real", device="cpu")
 
 
 def test_report_and_verdict_of_a_finished_study(tiny_study, tmp_path):

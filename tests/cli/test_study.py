@@ -72,6 +72,7 @@ def test_a_refused_job_gives_exit_code_3(capsys, study_cohort, tiny_study, tmp_p
     ("arguments", "words"),
     [
         (["--arms", "magic"], "--arms magic: unknown arm; one of real, "),
+        (["--arms", "real,classical", "--reference", "strong"], "--reference strong: is none of the study's arms"),
         (["--patients", "few"], "--patients few: expected numbers separated by commas"),
         (["--patients", "9"], "--patients 9: 4 annotated patients leave at most 3"),
         (["--folds", "7"], "--folds 7: there are only 4 annotated patients"),
@@ -103,6 +104,7 @@ def test_a_dry_run_answers_and_leaves_no_jobs(capsys, study_cohort, tmp_path, mo
     code, words, err = run(capsys, *arguments, "--dry-run")
     assert code == 0, err
     assert words.splitlines()[-1] == "13 jobs, 0 done; about 13 min on 1 worker"
+    assert "\nreference classical; secondary: real\n" in words
     assert "timing a few steps" in err
     assert [path.name for path in out.rglob("*")] == ["cohort.json"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from labelgan.report import study_tables as tables
 from labelgan.report import study_tables as words
-from labelgan.report.study_files import Comparison, Cost, Row, StudyFiles, read_study
+from labelgan.report.study_files import Comparison, Cost, Row, StudyFiles, VerdictFile, read_study
 from labelgan.report.study_tables import (
     Pair,
     draw_means,
@@ -29,7 +29,7 @@ def crossed(tmp_path_factory) -> StudyFiles:
 
 def test_the_verdicts_own_reference_comes_first(crossed):
     groups = tables.comparison_groups(crossed.verdict)
-    assert [group.title for group in groups] == ["compared with classical", "compared with real"]
+    assert [group.title for group in groups] == ["compared with classical", "compared with real (secondary)"]
     assert [arm for arm, _ in groups[0].glance] == [arm for arm in ARMS if arm != "classical"]
     assert sum(len(group.lines) for group in groups) == len(crossed.verdict.comparisons)
     for group in groups:
@@ -46,7 +46,9 @@ def test_a_learning_curve_has_a_group_a_number_of_patients(tmp_path: Path):
     verdict = read_study(study).verdict
     assert verdict is not None
     assert [group.title for group in tables.comparison_groups(verdict)] == [
-        f"compared with {reference}, {n} training patients" for reference in ("classical", "real") for n in (3, 8)
+        f"compared with {reference}, {n} training patients"
+        for reference in ("classical", "real (secondary)")
+        for n in (3, 8)
     ]
     assert [group["title"] for group in tables.summary_groups(verdict, ("real", "classical"))] == [
         "3 training patients",
@@ -185,6 +187,48 @@ def test_an_interval_and_a_tally():
     assert words.interval(entry(interval=None)) == "–"
     told = words.tally([entry(), entry(), entry(verdict="harms", interval=(-0.2, -0.1))])
     assert told == [("helps", 0), ("harms", 1), ("no evidence", 2)]
+
+
+def test_a_multiplier_is_shown_with_what_is_known_of_its_interval():
+    plain = {"arm": "a", "reference": "b", "n_train": 5, "score": 0.5, "needed": 10.0, "multiplier": 2.0}
+    rows = [
+        plain | {"interval": (1.25, None), "note": "the interval reaches beyond the measured curve"},
+        plain | {"interval": (None, 4.0)},
+        plain | {"interval": None, "note": "no interval: 1 training draw, and 3 are needed"},
+        plain | {"needed": None, "multiplier": None, "interval": (8.0, None), "note": "beyond the curve"},
+    ]
+    verdict = VerdictFile.model_validate({"format": 1, "headline": "", "multipliers": rows})
+    assert [(row["multiplier"], row["interval"]) for row in tables.multiplier_rows(verdict)] == [
+        ("×2.00", "1.25 to beyond it"),
+        ("×2.00", "before the curve to 4.00"),
+        ("×2.00", "–"),
+        ("cannot be read off", "8.00 to beyond it"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"reference": "classical"}, "classical: the strongest of these arms without synthetic slices; comparisons"),
+        (
+            {"reference": "real", "config": {"reference": "real"}},
+            "real: named; comparisons with classical are secondary",
+        ),
+        ({"reference": "real", "references": ["real"]}, "real: the strongest of these arms without synthetic slices"),
+    ],
+)
+def test_the_reference_is_among_the_facts(tmp_path, more, said):
+    assert dict(tables.facts(read_study(write_study(tmp_path, **more))))["reference"].startswith(said)
+    assert "reference" not in dict(tables.facts(read_study(write_study(tmp_path / "old"))))
+
+
+def test_a_corrected_p_that_knows_of_draws_is_shown_before_that_of_ranks():
+    plain = {"arm": "a", "reference": "b", "metric": "dsc", "difference": 0.1, "interval": (-0.1, 0.2), "n": 3}
+    rows = [plain | {"p_holm": 0.01, "verdict": "no evidence"}]
+    rows.append(rows[0] | {"p_draws_holm": 0.2, "p_family": 0.5, "primary": True})
+    verdict = VerdictFile.model_validate({"format": 1, "headline": "", "comparisons": rows})
+    (group,) = tables.comparison_groups(verdict)
+    assert [(line["p"], line["p_family"]) for line in group.lines] == [("0.010", None), ("0.200", "0.500")]
 
 
 def test_verdicts_differ_in_shape_and_class():

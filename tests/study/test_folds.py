@@ -71,9 +71,16 @@ def test_draws_are_stratified_by_site_and_load(seed):
         assert sorted(strata.count(stratum) for stratum in set(strata)) == [each] * 6
 
 
+def test_a_learning_curve_has_five_draws_unless_told():
+    cohort = cohort_of(patients(6))
+    assert [fold.repeat for fold in make_folds(StudyConfig(patients=(2,)), cohort)] == [0, 1, 2, 3, 4]
+    assert len(make_folds(StudyConfig(patients=(2,), repeats=2), cohort)) == 2
+    assert len(make_folds(StudyConfig(), cohort)) == 6  # leave one out: once
+
+
 def test_a_second_cohort_is_tested_whole():
     test = cohort_of({"T1": 1.0, "T2": 2.0})
-    folds = make_folds(StudyConfig(patients=(5,)), cohort_of(patients(5)), test)
+    folds = make_folds(StudyConfig(patients=(5,), repeats=1), cohort_of(patients(5)), test)
     assert folds == (Fold("n005-draw0", 0, tuple(patients(5)), ("T1", "T2")),)
 
 

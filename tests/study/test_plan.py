@@ -160,6 +160,17 @@ def test_a_second_cohort_is_predicted():
     assert (score.params["cohort"], set(score.params["cases"])) == ("test", {"T1-0"})
 
 
+def test_another_reference_is_the_same_work():
+    plans = [
+        plan_study(tiny_study_config(*SMALL, *more), cohort_of(patients(3)))
+        for more in ([], ["reference=real"], ["reference=classical"])
+    ]
+    assert [plan.references[0] for plan in plans] == ["classical", "real", "classical"]
+    assert len({tuple(job.key for job in plan.jobs) for plan in plans}) == 1
+    with pytest.raises(ConfigError, match="--reference strong: is none"):
+        plan_study(tiny_study_config(*SMALL, "reference=strong"), cohort_of(patients(3)))
+
+
 def test_an_unknown_arm_is_refused():
     with pytest.raises(ConfigError, match="--arms magic"):
         plan_study(tiny_study_config('arms=["magic"]'), cohort_of(patients(4)))

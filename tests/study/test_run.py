@@ -84,6 +84,20 @@ def test_a_lost_job_is_done_again_and_nothing_else(tiny_study, study_config, stu
     assert (out / "scores.csv").read_bytes() == (tiny_study.folder / "scores.csv").read_bytes()
 
 
+def test_another_reference_is_asked_of_the_work_that_is_done(study_cohort, tmp_path):
+    out, config = tmp_path / "study", tiny_study_config('arms=["real", "classical"]', "folds=2")
+    first = run_study(config, StudySources(study_cohort), out, engine=inline, device="cpu")
+    assert (first.verdict["reference"], first.verdict["references"]) == ("classical", ["classical", "real"])
+    named = config.with_settings(["reference=real"])
+    then = run_study(named, StudySources(study_cohort), out, engine=inline, device="cpu")
+    assert (then.run.done, then.run.reused) == (0, len(first.plan.jobs))
+    assert (then.verdict["reference"], then.verdict["references"]) == ("real", ["real", "classical"])
+    told = json.loads((out / "study.json").read_text())
+    assert (told["reference"], told["config"]["reference"]) == ("real", "real")
+    assert StudyConfig.from_toml(out / "config.toml") == named
+    assert "real: named; comparisons with classical are secondary" in (out / "report.html").read_text()
+
+
 def test_the_page_is_built_again(tiny_study, tmp_path):
     out = shutil.copytree(tiny_study.folder, tmp_path / "study")
     (out / "report.html").unlink()
@@ -216,7 +230,8 @@ def test_synthetic_slices_that_no_arm_uses(study_cohort, tmp_path):
 
 def test_a_chosen_share_is_used(study_cohort, tmp_path):
     config = tiny_study_config(
-        'arms=["classical+synthetic"]', "patients=[3]", "share=auto", "shares=[0.25, 0.5]", "seed=2"
+        *('arms=["classical+synthetic"]', "patients=[3]", "repeats=1"),
+        *("share=auto", "shares=[0.25, 0.5]", "seed=2"),
     )
     result = run_study(config, StudySources(study_cohort), tmp_path / "study", engine=inline, device="cpu")
     assert result.run.complete

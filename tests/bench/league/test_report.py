@@ -44,6 +44,7 @@ def league(**changes: Any) -> dict[str, Any]:
         "comparisons": [compared(), compared(metric="lesion_f1", verdict="helps")],
         "multipliers": [worth],
     }
+    verdict |= {"headline": "No evidence that synthetic slices help or harm."}
     result = {"cohort": "lgg", "phantom": False, "patients": {"development": 4, "test": 5}, "verdict": verdict}
     result |= {"config": CONFIG.model_dump(mode="json"), "generators": [generator("r3gan"), generator("ddpm")]}
     result |= {"cost": [{"kind": "score", "jobs": 3, "seconds": 1.0}], "failed": []}
@@ -64,6 +65,11 @@ def page(folder: Path, result: dict[str, Any], notes: str | None = None) -> str:
 )
 def test_numbers(value, digits, signed, shown):
     assert number(value, digits, signed) == shown
+
+
+def test_the_headline_stands_over_the_tables(tmp_path):
+    text = page(tmp_path, league())
+    assert "### Downstream\n\n**No evidence that synthetic slices help or harm.**\n" in text
 
 
 def test_a_difference_is_shown_with_interval_and_verdict():

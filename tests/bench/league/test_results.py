@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.league.plan import LeagueConfig, LeaguePlan, arm_of, plan_league, split_patients
 from bench.league.results import FIGURES, league_results
 from labelgan.core.files import write_json_atomic
+from labelgan.scoring.metrics import METRICS
 from labelgan.study.engine.ledger import Job, Ledger
 from study_cohorts import cohort_of, patients
 
@@ -73,6 +74,15 @@ def test_scores_are_judged_against_both_sizes_of_the_reference(tmp_path):
     (worth,) = (row for row in verdict["multipliers"] if row["arm"] == arm)
     assert worth["multiplier"] is None  # 0.75 lies above the whole curve, 0.5 to 0.6
     assert "beyond the curve" in worth["note"]
+
+
+def test_the_headline_corrects_over_every_row(tmp_path):
+    plan, ledger = play(tmp_path)
+    verdict = league_results(COHORT, CONFIG, plan, ledger, [])["verdict"]
+    assert (verdict["reference"], verdict["references"]) == ("classical", ["classical"])  # nothing else is scored yet
+    asked = {(row["arm"], row["metric"]) for row in verdict["comparisons"] if row["primary"]}
+    assert asked == {(arm_of("classical+synthetic", "gan"), metric) for metric in METRICS}
+    assert "5 comparisons with classical" in verdict["headline"]
 
 
 def test_nothing_done_is_no_fault(tmp_path):

@@ -165,8 +165,10 @@ def headline_of(findings: Sequence[Finding], adjusted: Sequence[float | None], a
     people = sorted({one.n for one, _ in judged})
     range_ = _count(people[0], "patient") if len(people) == 1 else f"{people[0]} to {people[-1]} patients"
     over = f"{_count(len(judged), 'comparison')} with {reference} in {range_}"
-    sure = [one for one, p in judged if one.verdict != "no evidence" and p is not None and p < alpha]
-    alone = [one for one, p in judged if one.verdict != "no evidence" and one not in sure]
+    told = [(one, p) for one, p in judged if one.verdict != "no evidence"]
+    once = [one for one, _ in told if one.draws == 1]
+    sure = [one for one, p in told if one.draws > 1 and p is not None and p < alpha]
+    alone = [one for one, _ in told if one not in (*once, *sure)]
     if sure:
         line = f"{_listed(sure)} (corrected over {over})."
     elif all(one.too_few for one, _ in judged):
@@ -178,8 +180,8 @@ def headline_of(findings: Sequence[Finding], adjusted: Sequence[float | None], a
     control = [one for one in findings if "shuffled" in re.split("[+:]", one.arm) and one.verdict == "helps"]
     if any(one.verdict == "helps" for one, _ in judged) and control:
         line += f" Beware: {_listed(control)}, though its masks belong to other slices."
-    if any(one.draws == 1 and one.verdict != "no evidence" for one, _ in judged):
-        line += " This holds for one draw of training patients; another draw may differ."
+    if once:
+        line += f" In the one draw of training patients that there is, {_listed(once)}: another draw may differ."
     return line
 
 

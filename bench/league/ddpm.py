@@ -31,7 +31,7 @@ from labelgan.core.provenance import provenance
 from labelgan.core.rng import generator_for, make_deterministic, reseed_torch
 from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.prepare.case import from_unit
-from labelgan.data.prepare.limits import ValueRange, told_range
+from labelgan.data.prepare.limits import ValueRange
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.batches import BatchSource, training_rows
 from labelgan.gan.inputs.mask_channel import decode_mask
@@ -201,7 +201,8 @@ def sample_ddpm(
     load_weights(network, load_tensors(folder.generator), folder.generator)
     network.to(where).eval()
     scale = {part: np.array([getattr(manifest.intensity[name], part) for name in channels]) for part in ("mean", "sd")}
-    ends = np.array([told_range(manifest.content, name) for name in channels], np.float32)[:, :, None, None]
+    ranges = manifest.content.get("range", {})
+    ends = np.array([ranges.get(name, (-np.inf, np.inf)) for name in channels], np.float32)[:, :, None, None]
     records: list[dict[str, Any]] = []
 
     def slices() -> Iterator[LabelledSlice]:

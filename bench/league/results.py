@@ -10,7 +10,7 @@ from typing import Any
 from bench.league.plan import REFERENCES, ROWS, LeagueConfig, LeaguePlan, split_patients
 from labelgan.core.files import read_json
 from labelgan.core.provenance import provenance
-from labelgan.data.layouts.common import manifest_of
+from labelgan.data.manifests import PHANTOM, CohortManifest, read_manifest
 from labelgan.study.arms import references_of
 from labelgan.study.cohort import KnownCohort
 from labelgan.study.engine.ledger import Job, Ledger
@@ -40,7 +40,7 @@ def league_results(
         "format": 1,
         "kind": "league",
         "cohort": cohort.root.resolve().name,
-        "phantom": manifest_of(cohort.root).get("kind") == "phantom",
+        "phantom": read_manifest(cohort.root, CohortManifest).kind == PHANTOM,
         "patients": {"development": len(development), "test": len(test)},
         "config": config.model_dump(mode="json"),
         "verdict": judge(plan, ledger),

@@ -27,9 +27,9 @@ from labelgan.core.files import write_json_atomic, write_text_atomic
 from labelgan.core.rng import generator_for
 from labelgan.data.export.write import CohortFacts, LabelledSlice, export_cohort
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.manifests import Intensity, StoredCase, StoreManifest
+from labelgan.data.manifests import Intensity, StoredCase
 from labelgan.data.prepare.cohort import ArrayWriter
-from labelgan.data.store import INDEX_DTYPE, SliceStore
+from labelgan.data.store import INDEX_DTYPE, SliceStore, StoreManifest
 
 CHANNELS = ("FLAIR", "T1")
 PATIENTS, HELD_OUT_PATIENTS = 100, 25

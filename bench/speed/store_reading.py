@@ -20,9 +20,9 @@ from labelgan.config.base import PrepareConfig
 from labelgan.core.files import write_json_atomic, write_text_atomic
 from labelgan.core.rng import generator_for
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.manifests import Intensity, StoredCase, StoreManifest
+from labelgan.data.manifests import Intensity, StoredCase
 from labelgan.data.prepare.cohort import ArrayWriter
-from labelgan.data.store import INDEX_DTYPE, SliceStore
+from labelgan.data.store import INDEX_DTYPE, SliceStore, StoreManifest
 
 BATCH = 16
 SLICES = 2048

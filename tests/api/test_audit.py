@@ -63,9 +63,9 @@ def test_a_segmenter_and_the_critic_are_asked_where_they_are_given(
         assert "| AUC of membership inference by the critic's score |" in card.read_text(encoding="utf-8")
 
 
-def test_a_segmenter_of_held_out_patients_is_refused(phantom_store, tiny_segmenter, tmp_path):
+def test_a_segmenter_of_held_out_patients_is_refused(phantom_cohort, phantom_store, tiny_segmenter, tmp_path):
     with pytest.raises(LeakError, match="P002"):
-        audit(tmp_path, phantom_store.path, tmp_path / "out", exclude=["P002"], segmenter=tiny_segmenter)
+        audit(phantom_cohort, phantom_store.path, tmp_path / "out", exclude=["P002"], segmenter=tiny_segmenter)
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ from labelgan.audit.inputs import audited_cases, require_apart, require_same_gri
 from labelgan.config.audit import AuditDataConfig
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.manifests import SeenCase, SeenCases
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.prepare.cohort import prepare_store
@@ -39,7 +40,7 @@ def forgetful(samples: Path, folder: Path, *forgotten: str) -> Path:
 
 
 def test_patients_of_the_training_store_are_held_out(tiny_samples, phantom_store, tmp_path):
-    found = audited_cases(forgetful(tiny_samples, tmp_path / "s", "P003"), phantom_store, ["P003"], CONFIG)
+    found = audited_cases(read_cohort(forgetful(tiny_samples, tmp_path / "s", "P003")), phantom_store, ["P003"], CONFIG)
     assert (found.train_ids, found.held_out_ids) == (("P001", "P002"), ("P003",))
     assert found.held_out_store is phantom_store
     assert found.pixel_mm == pytest.approx((6.0, 6.0))
@@ -48,13 +49,13 @@ def test_patients_of_the_training_store_are_held_out(tiny_samples, phantom_store
 
 def test_a_generator_that_saw_the_held_out_patient_is_refused(tiny_samples, phantom_store):
     with pytest.raises(LeakError, match="was made from the held-out case P003") as caught:
-        audited_cases(tiny_samples, phantom_store, ["P003"], CONFIG)
+        audited_cases(read_cohort(tiny_samples), phantom_store, ["P003"], CONFIG)
     assert caught.value.exit_code == 3
 
 
 def test_stores_with_the_same_voxels_are_refused(tiny_samples, phantom_store):
     with pytest.raises(LeakError, match="case P001 has the voxels of the training case P001"):
-        audited_cases(tiny_samples, phantom_store, phantom_store, STRANGERS)
+        audited_cases(read_cohort(tiny_samples), phantom_store, phantom_store, STRANGERS)
 
 
 def test_the_same_voxels_under_another_name_are_refused(phantom_store):
@@ -66,8 +67,8 @@ def test_the_same_voxels_under_another_name_are_refused(phantom_store):
 
 def test_names_count_inside_one_cohort(tiny_samples, phantom_store, others):
     with pytest.raises(LeakError, match=r"patient P001 is among the training patients too.*one_cohort=false"):
-        audited_cases(tiny_samples, phantom_store, others, CONFIG)
-    found = audited_cases(tiny_samples, phantom_store, others, STRANGERS)
+        audited_cases(read_cohort(tiny_samples), phantom_store, others, CONFIG)
+    found = audited_cases(read_cohort(tiny_samples), phantom_store, others, STRANGERS)
     assert found.held_out_store is others
     assert found.held_out_ids == ("P001",)
 
@@ -75,7 +76,7 @@ def test_names_count_inside_one_cohort(tiny_samples, phantom_store, others):
 def test_somebody_must_be_left_on_each_side(tiny_samples, phantom_store):
     for held_out in ([], ["P001", "P002", "P003"], ["P9"]):
         with pytest.raises(ConfigError):
-            audited_cases(tiny_samples, phantom_store, held_out, CONFIG)
+            audited_cases(read_cohort(tiny_samples), phantom_store, held_out, CONFIG)
 
 
 def test_stores_are_prepared_alike(phantom_store, others):

@@ -5,6 +5,7 @@ import pytest
 
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.brain_search import find_brains
 
 
@@ -40,24 +41,30 @@ def test_a_draw_is_seeded_and_without_repeats(phantom_store):
 
 
 def test_a_synthetic_cohort_has_no_patients(tiny_samples, phantom_store):
-    slices = AuditSlices.from_cohort(tiny_samples, phantom_store)
+    slices = AuditSlices.from_cohort(read_cohort(tiny_samples), phantom_store)
     assert set(slices.patients) == {""}
     assert np.isnan(slices.heights_N).all()
     assert slices.names.tolist() == [f"syn{number:06d}" for number in range(6)]
-    some = AuditSlices.from_cohort(tiny_samples, phantom_store, max_slices=4, seed=3)
+    some = AuditSlices.from_cohort(read_cohort(tiny_samples), phantom_store, max_slices=4, seed=3)
     assert len(set(some.names)) == 4
     assert set(some.names) <= set(slices.names)
 
 
 def test_a_real_cohort_comes_as_its_store_has_it(phantom_cohort, phantom_store):
-    slices, stored = AuditSlices.from_cohort(phantom_cohort, phantom_store), AuditSlices.from_store(phantom_store)
+    slices, stored = (
+        AuditSlices.from_cohort(read_cohort(phantom_cohort), phantom_store),
+        AuditSlices.from_store(phantom_store),
+    )
     assert np.array_equal(slices.images_NCHW, stored.images_NCHW)
     assert np.array_equal(slices.brains_NHW, stored.brains_NHW)
     assert np.array_equal(slices.patients, stored.patients)
 
 
 def test_lone_brains_are_found_once_and_are_those_of_synthetic_slices(phantom_store, tiny_samples, monkeypatch):
-    real, samples = AuditSlices.from_store(phantom_store), AuditSlices.from_cohort(tiny_samples, phantom_store)
+    real, samples = (
+        AuditSlices.from_store(phantom_store),
+        AuditSlices.from_cohort(read_cohort(tiny_samples), phantom_store),
+    )
     assert samples.lone_brains_NHW is samples.brains_NHW
     assert np.array_equal(samples.brains_NHW, find_brains(samples.images_NCHW[:, 0]))
     assert np.array_equal(real.lone_brains_NHW, find_brains(real.images_NCHW[:, 0]))

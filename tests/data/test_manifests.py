@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from labelgan.data.manifests import (
     CohortManifest,
     GeneratorManifest,
     SegmenterManifest,
-    StoreManifest,
     read_manifest,
 )
+from labelgan.data.store import StoreManifest
 
 CASE = {"id": "P001", "patient": "P001", "hashes": {"T1": "sha256:00"}}
 SCALE = {"mean": 100.0, "sd": 20.0}
@@ -240,3 +241,11 @@ def test_a_patient_that_is_no_id_is_refused(tmp_path):
     cases = [{"id": "a", "patient": "b"}, {"id": "c", "patient": "../d"}]
     with pytest.raises(DataError, match=r"is damaged: cases\.1\.patient: unsafe patient '\.\./d': use 1 to 64 letters"):
         read_manifest(put(tmp_path, {"cases": cases}), CohortManifest)
+
+
+def test_a_cohort_tells_the_range_of_its_values(tmp_path):
+    told = {"T1": [-2, 3.5], "FLAIR": [2, 1], "T2": ["a", "b"], "PD": [float("nan"), 1], "DWI": [1]}
+    read = read_manifest(put(tmp_path, {"range": told}), CohortManifest)
+    assert read.range_of("T1") == (-2, 3.5)
+    assert {read.range_of(name) for name in ("FLAIR", "T2", "PD", "DWI", "SWI")} == {(-math.inf, math.inf)}
+    assert read_manifest(put(tmp_path, {"range": [1, 2]}), CohortManifest).range_of("T1") == (-math.inf, math.inf)

@@ -5,7 +5,7 @@ import pytest
 
 from labelgan.core.errors import DataError
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
+from labelgan.data.synthetic_slices import read_labelled_slices
 
 # Leaks, damaged manifests and every format's way back have their tests in tests/seg/test_synthetic.py.
 
@@ -20,13 +20,13 @@ def test_real_cases_come_with_brains_and_heights(phantom_cohort, phantom_store):
     for name in ("masks_NHW", "brains_NHW", "heights_N", "cases", "patients"):
         assert np.array_equal(getattr(read[0].slices, name), getattr(stored, name)), name
     assert read[0].hashes == phantom_store.case("P002").hashes
-    assert not is_synthetic(phantom_cohort)
+    assert not cohort.manifest.is_synthetic
 
 
 def test_synthetic_slices_have_neither(tiny_samples, phantom_store):
     cohort = read_cohort(tiny_samples)
     (read,) = read_labelled_slices(cohort, cohort.cases[:1], phantom_store)
-    assert is_synthetic(tiny_samples)
+    assert cohort.manifest.is_synthetic
     assert read.slices.images_NCHW.shape == (1, 2, 32, 32)
     assert not read.slices.brains_NHW.any()
     assert np.isnan(read.slices.heights_N).all()

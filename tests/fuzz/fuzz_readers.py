@@ -74,7 +74,6 @@ def _json(folder: Path) -> list[Target]:
     from labelgan.data.curation import read_curation
     from labelgan.data.layouts.detect import read_cohort
     from labelgan.data.store import SliceStore
-    from labelgan.data.synthetic_slices import seen_by_generator
     from labelgan.gan.sample import Generator
     from labelgan.report.study_files import read_study
     from labelgan.seg.predict import Ensemble
@@ -107,7 +106,7 @@ def _json(folder: Path) -> list[Target]:
         (segmenter / "manifest.json", lambda: Ensemble.load(segmenter, device="cpu")),
         (opened.path / "manifest.json", lambda: SliceStore.open(opened.path).read([0])),
         (samples / "manifest.json", lambda: read_synthetic(samples, opened, [stranger])),
-        (samples / "manifest.json", lambda: seen_by_generator(samples)),
+        (samples / "manifest.json", lambda: read_cohort(samples)),
         (cohort / "dataset.json", lambda: read_cohort(cohort)),
         (newest / "state.json", lambda: load_latest(checkpoints)),
         (study / "study.json", lambda: read_study(study)),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from labelgan.core.errors import DataError
+from labelgan.data.manifests import NO_MANIFEST
 from labelgan.studio.nearest import NearestSearch
 from labelgan.studio.session import Session
 
@@ -50,7 +51,7 @@ def test_nothing_real_to_compare_with_is_told(samples):
 
 
 def test_without_the_training_cases_all_real_slices_are_searched(session, sample, monkeypatch):
-    monkeypatch.setattr("labelgan.studio.real.seen_by_generator", lambda root: None)
+    monkeypatch.setattr("labelgan.studio.real.read_manifest", lambda *_: NO_MANIFEST)
     found = session.nearest.find(sample)
     assert not found.of_training
     assert not found.slice.case.synthetic

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from labelgan.core.errors import DataError
-from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.manifests import manifest_content
 from labelgan.studio.images import load_case, load_stored
 from labelgan.studio.real import Grid, real_cases
 from labelgan.studio.session import Session
@@ -61,7 +61,7 @@ MANIFEST = {"channels": ["FLAIR", "T1"], "size": [32, 32], "spacing_mm": [3.0, 6
 
 
 def test_a_store_is_on_the_grid_of_its_generator_already(phantom_store, tiny_samples):
-    grid = Grid.of(manifest_of(tiny_samples))
+    grid = Grid.of(manifest_content(tiny_samples))
     images_ZCHW, masks_ZHW = grid.bring(load_stored(phantom_store, "P001"))
     batch = phantom_store.volume("P001")
     np.testing.assert_allclose(images_ZCHW, batch.images_NCHW)

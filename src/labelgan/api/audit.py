@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from labelgan.audit.inputs import Instrument
     from labelgan.audit.run import AuditReport
     from labelgan.config.audit import AuditConfig
+    from labelgan.data.case import Cohort
     from labelgan.data.store import SliceStore
 
 Report = Callable[[int, int, str], None]
@@ -68,8 +69,8 @@ def audit(
     from labelgan.config.audit import AuditConfig
     from labelgan.core.files import read_json
     from labelgan.data.export.card import enter_audit
+    from labelgan.data.layouts.detect import read_cohort
     from labelgan.data.store import SliceStore
-    from labelgan.data.synthetic_slices import is_synthetic
     from labelgan.report.audit import write_audit_page
 
     if (held_out is None) == (not exclude):
@@ -77,20 +78,21 @@ def audit(
     more = [] if device is None else [f"data.device={device}"]
     config = (config or AuditConfig()).with_settings([*settings, *more])
     store = SliceStore.open(Path(train))
+    cohort = read_cohort(Path(samples))
     result = run_audit(
-        Path(samples),
+        cohort,
         store,
         list(exclude) if held_out is None else SliceStore.open(Path(held_out)),
         Path(out),
         config,
         segmenter=None if segmenter is None else _segmenter(Path(segmenter), store, config.data.device),
-        critic=None if generator is None else _critic(Path(generator), Path(samples), store, config.data.device),
+        critic=None if generator is None else _critic(Path(generator), cohort, store, config.data.device),
         report=report,
         read_report=read_report,
     )
     write_audit_page(Path(out))
     told = read_json(Path(out) / "audit.json")
-    if is_synthetic(Path(samples)):
+    if cohort.manifest.is_synthetic:
         enter_audit(Path(samples), told)
     if generator is not None:
         enter_audit(Path(generator), told)
@@ -121,17 +123,16 @@ def _segmenter(folder: Path, store: SliceStore, device: str) -> Instrument:
     return Instrument(folder, SeenCases(manifest.training_cases), ask)
 
 
-def _critic(run: Path, samples: Path, store: SliceStore, device: str) -> Instrument:
+def _critic(run: Path, samples: Cohort, store: SliceStore, device: str) -> Instrument:
     """The critic of the generator that made the samples, as what an audit asks."""
     from labelgan.audit.inputs import Instrument
     from labelgan.core.files import sha256_file
-    from labelgan.data.layouts.common import manifest_of
     from labelgan.gan.sample import Generator
 
     generator = Generator.load(run, device=device, force=True)
-    made_by = manifest_of(samples).get("generator")
-    if not isinstance(made_by, dict) or made_by.get("sha256") != sha256_file(generator.run.generator):
-        raise DataError(run, f"is not the generator of the samples in {samples}")
+    made_by = samples.manifest.generator
+    if made_by is None or made_by.sha256 != sha256_file(generator.run.generator):
+        raise DataError(run, f"is not the generator of the samples in {samples.root}")
     if generator.channels != store.channels or generator.size != store.size:
         raise DataError(run, f"makes {generator.channels} slices of {generator.size}, the store has others")
     return Instrument(run, generator.trained.seen, generator.critic_scores)

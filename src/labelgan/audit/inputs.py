@@ -10,9 +10,10 @@ import numpy as np
 
 from labelgan.config.audit import AuditDataConfig
 from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.case import Cohort
 from labelgan.data.manifests import SeenCase, SeenCases
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import require_no_leak, seen_by_generator
+from labelgan.data.synthetic_slices import require_no_leak
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Instrument:
 
 
 def audited_cases(
-    samples: Path, train: SliceStore, held_out: SliceStore | Collection[str], config: AuditDataConfig
+    samples: Cohort, train: SliceStore, held_out: SliceStore | Collection[str], config: AuditDataConfig
 ) -> AuditedCases:
     """Finds and checks the cases.
 
@@ -63,10 +64,10 @@ def audited_cases(
         if not learned:
             raise ConfigError("--exclude", f"leaves no training patient in {train.path}")
     require_apart(learned, held, held_store.path, one_cohort=config.one_cohort)
-    seen = seen_by_generator(samples)
+    seen = samples.manifest.seen
     if seen is not None:
         named = seen if config.one_cohort else _nameless(seen)
-        require_no_leak(samples, named, held, (*learned, *held))
+        require_no_leak(samples.root, named, held, (*learned, *held))
     pixels = np.median([case.pixel_mm for case in learned], axis=0)
     note = unseen_note(seen, learned)
     return AuditedCases(

@@ -25,9 +25,10 @@ from labelgan.config.audit import AuditConfig
 from labelgan.core.files import write_json_atomic, write_text_atomic
 from labelgan.core.provenance import provenance
 from labelgan.core.rng import generator_for, make_deterministic
+from labelgan.data.case import Cohort
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.data.store import SliceStore
-from labelgan.data.synthetic_slices import is_synthetic
 from labelgan.training.device import choose_device
 
 FORMAT_VERSION = 1
@@ -96,7 +97,7 @@ class AuditReport:
 
 
 def run_audit(
-    samples: Path,
+    samples: Path | Cohort,
     train: SliceStore,
     held_out: SliceStore | Collection[str],
     out: Path,
@@ -112,7 +113,7 @@ def run_audit(
     Leaves behind ``out/{audit.json,config.toml,encoder.safetensors,pictures/}``.
 
     Args:
-        samples: folder of the cohort, synthetic or real.
+        samples: the cohort, synthetic or real, or its folder.
         train: store of the generator's training patients.
         held_out: store of other patients, or ids of patients or cases of `train` that the generator never saw.
         out: folder to write into; files of an earlier audit are replaced.
@@ -127,6 +128,7 @@ def run_audit(
         ConfigError, DataError, CheckpointError: as their subjects tell.
     """
     config = config or AuditConfig()
+    samples = samples if isinstance(samples, Cohort) else read_cohort(samples)
     cases = audited_cases(samples, train, held_out, config.data)
     for instrument in (segmenter, critic):
         if instrument is not None:
@@ -195,11 +197,15 @@ def audit_slices(
     return result
 
 
-def _facts(samples: Path, train: SliceStore, data: AuditData) -> dict[str, Any]:
+def _facts(samples: Cohort, train: SliceStore, data: AuditData) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "channels": list(train.channels),
         "size": list(train.size),
-        "samples": {"name": samples.resolve().name, "synthetic": is_synthetic(samples), "slices": len(data.samples)},
+        "samples": {
+            "name": samples.root.resolve().name,
+            "synthetic": samples.manifest.is_synthetic,
+            "slices": len(data.samples),
+        },
     }
     for name, part in (("train", data.train), ("held_out", data.held_out)):
         facts[name] = {"slices": len(part), "patients": len(set(part.patients)), "cases": len(set(part.cases))}

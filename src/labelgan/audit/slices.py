@@ -6,19 +6,18 @@ import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 
 from labelgan.core.errors import DataError
 from labelgan.core.rng import generator_for
-from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.case import Cohort
 from labelgan.data.prepare.brain_search import find_brains
 from labelgan.data.prepare.case import Z_LIMIT
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
-from labelgan.data.synthetic_slices import is_synthetic, read_labelled_slices
+from labelgan.data.synthetic_slices import read_labelled_slices
 
 Progress = Callable[[int, int, str], None]
 
@@ -78,7 +77,7 @@ class AuditSlices(Slices):
     @classmethod
     def from_cohort(
         cls,
-        root: Path,
+        cohort: Cohort,
         store: SliceStore,
         *,
         max_slices: int | None = None,
@@ -88,22 +87,19 @@ class AuditSlices(Slices):
         """Reads any labelled cohort as slices on a store's grid and scale; see `data.synthetic_slices`.
 
         Args:
-            root: folder of the cohort, synthetic or real.
+            cohort: synthetic or real.
             store: whose size, spacing, channels and settings count.
             max_slices: a larger number of slices is cut down to this by a seeded draw, synthetic ones before reading.
             seed: of that draw.
             progress: called as (cases done, cases, case id).
 
         Raises:
-            DataError: the cohort cannot be read, or a case has no mask or lacks a channel.
+            DataError: a case cannot be read, has no mask or lacks a channel.
         """
-        cohort, synthetic = read_cohort(root), is_synthetic(root)
-        cases = list(cohort.cases)
+        cases, synthetic = list(cohort.cases), cohort.manifest.is_synthetic
         if synthetic and max_slices is not None and len(cases) > max_slices:
             chosen = np.sort(generator_for(seed, "audit slices").permutation(len(cases))[:max_slices])
             cases = [cases[number] for number in chosen]
-        if not cases:
-            raise DataError(root, "holds no case")
         parts: list[Slices] = []
         joined: list[Slices] = []
         for read in read_labelled_slices(cohort, cases, store, progress):

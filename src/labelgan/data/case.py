@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from labelgan.core.errors import DataError
 from labelgan.core.files import SAFE_ID_WORDS, is_safe_id
+from labelgan.data.manifests import NO_MANIFEST, CohortManifest
 from labelgan.data.volume import ImageRef, Volume
 
 
@@ -80,18 +81,18 @@ class Cohort:
         layout: name in ``layouts.LAYOUTS``.
         cases: in a stable order (sorted by site, then id).
         channels: channel names that cases have, in store order.
-        slices_only: True when the folder's manifest declares a cohort of single slices (synthetic ones).
         labels: stored mask value to 0, 1 or 2, as the dataset's own description maps them.
         notes: what the layout met and did not use.
+        manifest: its ``manifest.json``, read once, with the cohort.
     """
 
     root: Path
     layout: str
     cases: tuple[Case, ...]
     channels: tuple[str, ...] = ()
-    slices_only: bool = False
     labels: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({0: 0, 1: 1, 2: 2}))
     notes: tuple[Note, ...] = ()
+    manifest: CohortManifest = NO_MANIFEST
 
     # `read_cohort`, which stands above this module and puts itself here when it is imported
     reader: ClassVar[Callable[[Path, str | None], Cohort]]
@@ -118,6 +119,11 @@ class Cohort:
             if case.id == case_id:
                 return case
         raise KeyError(case_id)
+
+    @property
+    def slices_only(self) -> bool:
+        """Whether its cases are single slices by its manifest, as ``labelgan sample`` writes them."""
+        return self.manifest.is_synthetic
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -7,11 +7,14 @@ these. Keys that a model does not know are left alone; `Kept.content` has them.
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +26,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
-    model_validator,
 )
 
 from labelgan.config.base import plain_words
@@ -65,6 +67,16 @@ Length = Annotated[float, Field(gt=0, lt=1e3, allow_inf_nan=False)]
 Spacing = Annotated[tuple[Length, Length, Length], Field(strict=False)]  # mm: slice, row, column
 
 
+def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("the largest value lies below the least")
+    return ends
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Ends = Annotated[tuple[Finite, Finite], Field(strict=False), AfterValidator(_in_order)]
+
+
 class Entry(BaseModel):
     """A part of a manifest; keys that it does not know are left alone."""
 
@@ -100,14 +112,10 @@ def read_manifest(folder: Path, model: type[Read]) -> Read:
             a key, which the message names, holds what makes no sense.
     """
     path = folder / MANIFEST
-    if model.optional and not path.is_file():
-        return model()
     try:
-        content = read_json(path)
+        content = manifest_content(folder) if model.optional else read_json(path)
     except DataError as error:
         raise model.fault(path, error.reason) from None
-    if model.optional and not isinstance(content, dict):
-        return model()
     model.recognise(content, path)
     try:
         manifest = model.model_validate(content)
@@ -117,10 +125,23 @@ def read_manifest(folder: Path, model: type[Read]) -> Read:
     return manifest
 
 
+def manifest_content(folder: Path) -> dict[str, Any]:
+    """The JSON of any folder's manifest, unjudged; empty where there is none, or another program's that is no object.
+
+    Raises:
+        DataError: it cannot be read. It may be that of synthetic slices, torn, which must not pass for scans.
+    """
+    path = folder / MANIFEST
+    content = read_json(path) if path.is_file() else {}
+    return content if isinstance(content, dict) else {}
+
+
 def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     keys = [str(part) for part in first["loc"]]
-    said = f"{'.'.join(keys)}: {plain_words(first)}" if keys else plain_words(first)
+    words = re.sub(r" or instance of \w+", "", plain_words(first))
+    words = words.replace("a valid tuple", "a list").replace("a valid dictionary", "an object")
+    said = f"{'.'.join(keys)}: {words}" if keys else words
     if hidden := [number for number, key in enumerate(keys, start=1) if key in _SEEN]:
         return f"its {'.'.join(keys[: hidden[0]])} are not cases with hashes, so no leak could be found ({said})"
     return said
@@ -335,7 +356,7 @@ def read_trained(folder: Path, model: type[Read]) -> Read:
     return read_manifest(folder, model)
 
 
-# Slice stores
+# Cases of slice stores; the manifest that lists them is in `data.store`
 
 
 class StoredCase(BaseModel):
@@ -370,45 +391,6 @@ class StoredCase(BaseModel):
         """Who it is, for the manifest of a network that saw so many of its slices, or must see none."""
         seen = {} if slices is None else {"slices": slices}
         return {"id": self.id, "patient": self.patient, "site": self.site, **seen, "hashes": dict(self.hashes)}
-
-
-class StoreManifest(Manifest):
-    """Manifest of a slice store."""
-
-    model_config = ConfigDict(frozen=True, strict=False, extra="forbid")
-
-    advice = "prepare the store again"
-
-    format: Literal["labelgan-store"] = STORE_FORMAT
-    format_version: Literal[1] = 1
-    labelgan_version: str
-    layout: str
-    channels: tuple[str, ...] = Field(min_length=1)
-    size: tuple[int, int]
-    slices: int = Field(ge=1)
-    cases: tuple[StoredCase, ...] = Field(min_length=1)
-
-    @classmethod
-    def recognise(cls, content: Any, path: Path) -> None:
-        if not isinstance(content, dict) or content.get("format") != STORE_FORMAT:
-            raise cls.fault(path, f"is not the manifest of a slice store (format '{STORE_FORMAT}')")
-        if (found := content.get("format_version", 1)) != 1:
-            raise cls.fault(path, f"has format {found!r}; this version reads 1; {cls.advice}")
-
-    @model_validator(mode="after")
-    def _rows_follow_each_other(self) -> Self:
-        row = 0
-        for case in self.cases:
-            if case.first != row:
-                raise ValueError(f"case {case.id} starts at row {case.first}, expected {row}")
-            if set(case.hashes) != set(self.channels) or set(case.intensity) != set(self.channels):
-                raise ValueError(f"case {case.id} does not have the channels {', '.join(self.channels)}")
-            row += case.count
-        if row != self.slices:
-            raise ValueError(f"the cases have {row} slices, the store {self.slices}")
-        if len({case.id for case in self.cases}) != len(self.cases):
-            raise ValueError("two cases share an id")
-        return self
 
 
 # Cohorts
@@ -460,16 +442,19 @@ class CohortManifest(Kept):
         channels: names, in order.
         spacing_mm: distance of slices, height and width of a pixel, mm.
         intensity: by channel, of a synthetic cohort.
+        range: least and largest z-score by channel, likewise.
         generator: which made a synthetic cohort.
         cases: who is who, in an export.
     """
 
     optional = True
+    advice = "mend it, or make the cohort again"
 
     kind: Maybe[str] = None
     channels: Maybe[Row[str]] = None
     spacing_mm: Maybe[Spacing] = None
     intensity: Maybe[dict[str, Maybe[Intensity]]] = None
+    range: Maybe[dict[str, Maybe[Ends]]] = None
     generator: Annotated[MadeBy | None, BeforeValidator(_named)] = None
     cases: Annotated[Row[ExportedCase], BeforeValidator(_entries)] = ()
 
@@ -480,7 +465,23 @@ class CohortManifest(Kept):
             return None
         return SeenCases(self.generator.training_cases, self.generator.inherited_cases or ())
 
+    def scale_of(self, channel: str) -> Intensity | None:
+        """Mean and sd of a channel of synthetic slices, where they are told."""
+        return (self.intensity or {}).get(channel)
+
+    def range_of(self, channel: str) -> tuple[float, float]:
+        """Least and largest z-score of a channel of synthetic slices; without bounds where they are not told."""
+        return (self.range or {}).get(channel) or (-math.inf, math.inf)
+
     @property
     def is_synthetic(self) -> bool:
         """Whether ``labelgan sample`` wrote the cohort."""
         return self.kind == SYNTHETIC_SLICES
+
+    @property
+    def holds_both(self) -> bool:
+        """Whether scans and synthetic slices lie together in the cohort, as an export for other tools."""
+        return self.kind == MIXED_COHORT
+
+
+NO_MANIFEST = CohortManifest()

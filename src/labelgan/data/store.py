@@ -9,17 +9,18 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from pydantic import ConfigDict, Field, model_validator
 
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.data.geometry import Order
-from labelgan.data.manifests import MANIFEST, StoredCase, StoreManifest, read_manifest
+from labelgan.data.manifests import MANIFEST, STORE_FORMAT, Manifest, StoredCase, read_manifest
 from labelgan.data.slices import Slices
 
-_AGAIN = StoreManifest.advice
+_AGAIN = "prepare the store again"
 INDEX_DTYPE = np.dtype(
     [
         ("case", np.int32),
@@ -30,6 +31,45 @@ INDEX_DTYPE = np.dtype(
         ("brain_voxels", np.int32),
     ]
 )
+
+
+class StoreManifest(Manifest):
+    """Manifest of a slice store."""
+
+    model_config = ConfigDict(frozen=True, strict=False, extra="forbid")
+
+    advice = _AGAIN
+
+    format: Literal["labelgan-store"] = STORE_FORMAT
+    format_version: Literal[1] = 1
+    labelgan_version: str
+    layout: str
+    channels: tuple[str, ...] = Field(min_length=1)
+    size: tuple[int, int]
+    slices: int = Field(ge=1)
+    cases: tuple[StoredCase, ...] = Field(min_length=1)
+
+    @classmethod
+    def recognise(cls, content: Any, path: Path) -> None:
+        if not isinstance(content, dict) or content.get("format") != STORE_FORMAT:
+            raise cls.fault(path, f"is not the manifest of a slice store (format '{STORE_FORMAT}')")
+        if (found := content.get("format_version", 1)) != 1:
+            raise cls.fault(path, f"has format {found!r}; this version reads 1; {cls.advice}")
+
+    @model_validator(mode="after")
+    def _rows_follow_each_other(self) -> Self:
+        row = 0
+        for case in self.cases:
+            if case.first != row:
+                raise ValueError(f"case {case.id} starts at row {case.first}, expected {row}")
+            if set(case.hashes) != set(self.channels) or set(case.intensity) != set(self.channels):
+                raise ValueError(f"case {case.id} does not have the channels {', '.join(self.channels)}")
+            row += case.count
+        if row != self.slices:
+            raise ValueError(f"the cases have {row} slices, the store {self.slices}")
+        if len({case.id for case in self.cases}) != len(self.cases):
+            raise ValueError("two cases share an id")
+        return self
 
 
 @dataclass(frozen=True, eq=False)

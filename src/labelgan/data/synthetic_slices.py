@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from labelgan.core.errors import DataError, LeakError
 from labelgan.data.case import Case, Cohort
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.layouts.common import manifest_of
-from labelgan.data.layouts.detect import SYNTHETIC_SLICES
-from labelgan.data.manifests import CohortManifest, SeenCases, read_manifest
+from labelgan.data.manifests import CohortManifest, SeenCases
 from labelgan.data.prepare.case import from_unit, prepare_case
-from labelgan.data.prepare.limits import told_range
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
@@ -41,11 +38,6 @@ class LabelledCase:
     hashes: Mapping[str, str]
 
 
-def is_synthetic(root: Path) -> bool:
-    """Tells whether a cohort's manifest says that ``labelgan sample`` wrote it."""
-    return manifest_of(root).get("kind") == SYNTHETIC_SLICES
-
-
 def read_labelled_slices(
     cohort: Cohort,
     cases: Sequence[Case],
@@ -66,7 +58,7 @@ def read_labelled_slices(
     Raises:
         DataError: a case cannot be read, has no mask, or lacks a channel of the store.
     """
-    manifest = manifest_of(cohort.root)
+    manifest = cohort.manifest
     for number, case in enumerate(cases):
         if progress is not None:
             progress(number, len(cases), case.id)
@@ -74,7 +66,7 @@ def read_labelled_slices(
             raise DataError(case.id, f"has no mask; every case of {cohort.root} must have one")
         if missing := [name for name in store.channels if name not in case.images]:
             raise DataError(case.id, f"has no {' and no '.join(missing)} image, the store has")
-        if manifest.get("kind") == SYNTHETIC_SLICES:
+        if manifest.is_synthetic:
             images_NCHW, masks_NHW, hashes = _read_slice(case, store, manifest)
             slices = Slices(images_NCHW, masks_NHW, **_ids(case, len(images_NCHW)))
             yield LabelledCase(case, slices, hashes)
@@ -97,15 +89,6 @@ def read_labelled_slices(
 def _ids(case: Case, count: int) -> dict[str, np.ndarray]:
     names = [case.id] if count == 1 else [f"{case.id}/{number}" for number in range(count)]
     return {"cases": np.array([case.id] * count), "names": np.array(names)}
-
-
-def seen_by_generator(root: Path) -> SeenCases | None:
-    """The cases that a synthetic cohort's generator has seen, or None where its manifest does not tell.
-
-    Raises:
-        DataError: the manifest names cases without their hashes.
-    """
-    return read_manifest(root, CohortManifest).seen
 
 
 class KnownByHash(Protocol):
@@ -164,7 +147,7 @@ def require_no_leak(
 
 
 def _read_slice(
-    case: Case, store: SliceStore, manifest: Mapping[str, Any]
+    case: Case, store: SliceStore, manifest: CohortManifest
 ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """One synthetic slice: float32 z-scores (1, C, H, W), uint8 mask (1, H, W), and the voxels' hashes."""
     volumes = {name: case.load_image(name) for name in store.channels}
@@ -186,18 +169,17 @@ def _read_slice(
     return np.stack(planes, axis=1), masks_ZHW, {name: voxel_hash(volume) for name, volume in volumes.items()}
 
 
-def slice_affine(grid: Volume, picture: bool, manifest: Mapping[str, Any]) -> np.ndarray:
+def slice_affine(grid: Volume, picture: bool, manifest: CohortManifest) -> np.ndarray:
     """A synthetic slice's affine: pictures hold no millimetres, the manifest does. Raises ValueError without them."""
     if not picture:
         return grid.affine
-    try:
-        slice_mm, row_mm, column_mm = (float(length) for length in manifest["spacing_mm"])
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("the cohort's manifest.json gives no spacing_mm") from None
+    if manifest.spacing_mm is None:
+        raise ValueError("the cohort's manifest.json gives no spacing_mm")
+    slice_mm, row_mm, column_mm = manifest.spacing_mm
     return grid.affine @ np.diag([column_mm, row_mm, slice_mm, 1.0])
 
 
-def _geometry(grid: Volume, picture: bool, store: SliceStore, manifest: Mapping[str, Any]) -> SliceGeometry:
+def _geometry(grid: Volume, picture: bool, store: SliceStore, manifest: CohortManifest) -> SliceGeometry:
     affine, spacing = slice_affine(grid, picture, manifest), store.config.spacing_mm
     geometry = SliceGeometry.of(grid.data.shape, affine, store.size)
     assert spacing != "auto"  # a store's own is resolved
@@ -206,7 +188,7 @@ def _geometry(grid: Volume, picture: bool, store: SliceStore, manifest: Mapping[
     return SliceGeometry.of(grid.data.shape, affine, store.size, spacing)
 
 
-def to_z_scores(case: Case, name: str, values: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:
+def to_z_scores(case: Case, name: str, values: np.ndarray, manifest: CohortManifest) -> np.ndarray:
     """Undoes what the export formats do to z-scores; see `data.export`.
 
     Raises:
@@ -218,12 +200,8 @@ def to_z_scores(case: Case, name: str, values: np.ndarray, manifest: Mapping[str
     if path.suffix == ".png":
         # the first and the last grey value stand for all that lies beyond: their inner edge is meant
         unit = np.clip(values / np.float32(127.5) - 1, -LAST_GREY, LAST_GREY)
-        return np.clip(from_unit(unit), *told_range(manifest, name))
-    try:
-        scale = manifest["intensity"][name]
-        mean, sd = float(scale["mean"]), float(scale["sd"])
-    except (KeyError, TypeError, ValueError):
-        raise DataError(path, f"the cohort's manifest.json gives no mean and sd of {name}") from None
-    if not (np.isfinite([mean, sd]).all() and sd > 0):
+        return np.clip(from_unit(unit), *manifest.range_of(name))
+    scale = manifest.scale_of(name)
+    if scale is None:
         raise DataError(path, f"the cohort's manifest.json gives no mean and sd of {name}")
-    return (values - np.float32(mean)) / np.float32(sd)
+    return (values - np.float32(scale.mean)) / np.float32(scale.sd)

@@ -16,7 +16,7 @@ from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.rng import generator_for
 from labelgan.data.manifests import SeenCases
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import require_no_leak, seen_by_generator
+from labelgan.data.synthetic_slices import require_no_leak
 from labelgan.gan.sample import Generator
 from labelgan.seg.synthetic import read_synthetic
 
@@ -70,8 +70,8 @@ class SyntheticPool:
         held_out = _held_out(store, exclude)
         if not isinstance(synthetic, Generator):
             root = Path(synthetic)
-            slices = read_synthetic(root, store, held_out).slices
-            return cls(slices.images_NCHW, slices.masks_NHW, root, seen_by_generator(root))
+            read = read_synthetic(root, store, held_out)
+            return cls(read.slices.images_NCHW, read.slices.masks_NHW, root, read.seen)
         seen, run = synthetic.trained.seen, synthetic.run.path
         require_no_leak(run, seen, held_out, store.cases)
         if (synthetic.channels, synthetic.size) != (store.channels, store.size):

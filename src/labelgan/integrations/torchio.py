@@ -11,7 +11,6 @@ import torch
 from labelgan.core.errors import ConfigError
 from labelgan.data.case import Cohort
 from labelgan.data.reading.read import read_mask, read_volume
-from labelgan.data.synthetic_slices import is_synthetic
 from labelgan.data.volume import ImageRef
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def torchio_subjects(cohort: str | Path | Cohort) -> torchio.SubjectsDataset:
     except ImportError:
         raise ConfigError("torchio_subjects", "needs TorchIO: pip install 'labelgan[torchio]'") from None
     cohort = cohort if isinstance(cohort, Cohort) else Cohort.load(cohort)
-    synthetic = is_synthetic(cohort.root)
     subjects = []
     for case in cohort:
         images: dict[str, torchio.Image] = {
@@ -52,6 +50,7 @@ def torchio_subjects(cohort: str | Path | Cohort) -> torchio.SubjectsDataset:
             images["label"] = torchio.LabelMap(
                 case.mask.path, reader=functools.partial(_read, ref=case.mask, mask=True)
             )
+        synthetic = cohort.manifest.is_synthetic
         subjects.append(torchio.Subject(id=case.id, patient=case.patient, synthetic=synthetic, **images))
     return torchio.SubjectsDataset(subjects)
 

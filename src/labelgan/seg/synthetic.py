@@ -12,18 +12,19 @@ import numpy as np
 from labelgan.core.errors import LeakError
 from labelgan.core.files import sha256_file
 from labelgan.data.curation import read_curation
-from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.manifests import MANIFEST, SeenCases
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak, seen_by_generator
+from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak
 
 
 @dataclass(frozen=True)
 class SyntheticCohort:
-    """What a training takes from a synthetic cohort: its slices, and where they come from for the manifest."""
+    """What a training takes from a synthetic cohort: slices, whom their generator has seen, facts for a manifest."""
 
     slices: Slices
+    seen: SeenCases | None
     facts: dict[str, Any]
 
 
@@ -52,9 +53,10 @@ def read_synthetic(
             samples that have changed since.
     """
     held_out = tuple(held_out)
-    manifest = manifest_of(root)
-    require_no_leak(root, seen_by_generator(root), held_out, store.cases)
-    cohort, curation = read_cohort(root), read_curation(root)
+    cohort = read_cohort(root)
+    seen = cohort.manifest.seen
+    require_no_leak(root, seen, held_out, store.cases)
+    curation = read_curation(root)
     cases = curation.keep(root, cohort.cases)
     forbidden = {value: case.id for case in held_out for value in case.hashes.values()}
     images, masks = [], []
@@ -65,13 +67,14 @@ def read_synthetic(
         images.append(read.slices.images_NCHW.astype(np.float16))
         masks.append(read.slices.masks_NHW)
     slices = Slices(np.concatenate(images), np.concatenate(masks))
-    generator = manifest.get("generator")
+    generator = cohort.manifest.content.get("generator")
     facts: dict[str, Any] = {"name": root.resolve().name, "cases": len(cases), "slices": len(slices)}
     if curation.digest() is not None:
         facts["curation"] = curation.facts(cohort.cases)
     if isinstance(generator, dict):
         facts |= {key: generator[key] for key in ("model", "sha256", "excluded") if key in generator}
-        facts |= {key: list(generator.get(key, [])) for key in ("training_cases", "inherited_cases")}
-    if (root / "manifest.json").is_file():
-        facts["manifest_sha256"] = sha256_file(root / "manifest.json")
-    return SyntheticCohort(slices, facts)
+        keys = ("training_cases", "inherited_cases")
+        facts |= {key: [] if seen is None else list(generator.get(key) or []) for key in keys}
+    if (root / MANIFEST).is_file():
+        facts["manifest_sha256"] = sha256_file(root / MANIFEST)
+    return SyntheticCohort(slices, seen, facts)

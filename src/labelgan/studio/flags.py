@@ -87,14 +87,15 @@ class Judge:
         """
         from labelgan.audit.filters import SampleFilter
         from labelgan.audit.slices import AuditSlices
+        from labelgan.data.layouts.detect import read_cohort
         from labelgan.data.store import SliceStore
-        from labelgan.data.synthetic_slices import seen_by_generator
 
         def tell(what: str, done: int, total: int) -> None:
             if state is not None:
                 state["text"] = f"{what}: {done} of {total}"
 
-        seen = seen_by_generator(source.path)
+        cohort = read_cohort(source.path)
+        seen = cohort.manifest.seen
         wanted = {} if seen is None else {case.id: case.hashes for case in seen.own}
         stores = [SliceStore.open(other.path) for other in self.index.sources.values() if other.kind == "store"]
         for store in stores:
@@ -105,7 +106,7 @@ class Judge:
             raise DataError(source.title, "no slice store here holds its generator's training cases; name it too")
         fitted = SampleFilter.fit(AuditSlices.from_store(store, keep=list(wanted)), report=tell)
         samples = AuditSlices.from_cohort(
-            source.path, store, progress=lambda done, total, _: tell("samples read", done, total)
+            cohort, store, progress=lambda done, total, _: tell("samples read", done, total)
         )
         reasons = fitted.judge(samples, report=tell).reasons.tolist()
         keys = {case.id: case.slices for case in list(self.index.cases.values()) if case.source is source}

@@ -9,7 +9,7 @@ import numpy as np
 
 from labelgan.core.errors import DataError, LabelganError
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.synthetic_slices import seen_by_generator
+from labelgan.data.manifests import CohortManifest, read_manifest
 from labelgan.studio.images import CaseImages
 from labelgan.studio.index import CaseEntry, Index
 from labelgan.studio.sources import Source
@@ -83,7 +83,7 @@ def real_cases(index: Index, source: Source, grid: Grid) -> RealCases:
     Raises:
         DataError: the cohort's manifest is damaged.
     """
-    seen = seen_by_generator(source.path)
+    seen = read_manifest(source.path, CohortManifest).seen
     known = set() if seen is None else {value for case in seen.own for value in case.hashes.values()}
     names = set() if seen is None else {case.id for case in seen.own}
     real = [

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from labelgan.core.errors import DataError, LabelganError
 from labelgan.core.files import read_json
-from labelgan.data.layouts.common import listing, manifest_of
-from labelgan.data.layouts.detect import SYNTHETIC_SLICES, detect_layout
-from labelgan.data.manifests import STORE_FORMAT as STORE
+from labelgan.data.layouts.common import listing
+from labelgan.data.layouts.detect import detect_layout
+from labelgan.data.manifests import STORE_FORMAT, SYNTHETIC_SLICES, manifest_content
 
 Kind = Literal["cohort", "synthetic", "store", "run", "study", "audit"]
 
@@ -102,10 +102,10 @@ def kind_of(folder: Path) -> tuple[Kind | None, dict[str, Any]]:
     if (folder / "study.json").is_file():
         return "study", {}
     try:
-        manifest = manifest_of(folder)
+        manifest = manifest_content(folder)
     except DataError:
         manifest = {}  # whoever reads the folder is told
-    if manifest.get("format") == STORE:
+    if manifest.get("format") == STORE_FORMAT:
         return "store", manifest
     if manifest.get("kind") == "generator":
         return "run", manifest

@@ -113,7 +113,7 @@ def know_cohort(
         LeakError: one scan stands under two patients, or synthetic slices lie among the scans.
     """
     cohort = read_cohort(root)
-    require_unmixed(root)
+    require_unmixed(cohort)
     known = _cached(cache)
     cases: list[KnownCase] = []
     annotated = [case for case in cohort.cases if case.mask is not None]

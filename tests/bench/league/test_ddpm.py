@@ -12,7 +12,6 @@ from bench.league.ddpm import DdpmConfig, denoise, sample_ddpm, train_ddpm
 from labelgan import api
 from labelgan.core.errors import LeakError
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.synthetic_slices import seen_by_generator
 from labelgan.seg.train import train_segmenter
 from tiny import tiny_seg_config
 
@@ -69,7 +68,7 @@ def test_a_sample_does_not_depend_on_how_many_there_are(run, cohort, tmp_path):
 
 
 def test_its_samples_tell_whom_they_were_made_from(cohort, phantom_store, tmp_path):
-    seen = seen_by_generator(cohort)
+    seen = read_cohort(cohort).manifest.seen
     assert seen is not None
     assert {case.patient for case in seen.own} == {case.patient for case in phantom_store.cases} - {"P001"}
     assert len(read_cohort(cohort).cases) == len(json.loads((cohort / "manifest.json").read_text())["samples"])

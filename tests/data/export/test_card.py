@@ -8,7 +8,7 @@ import pytest
 from labelgan.data.check.integrity import check_cohort
 from labelgan.data.export.card import CARD, cohort_card, enter_audit
 from labelgan.data.export.write import EXPORTERS
-from labelgan.data.synthetic_slices import is_synthetic
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.gan.sample import sample_cohort
 
 MANIFEST = {
@@ -87,7 +87,7 @@ def test_every_format_has_a_card_that_its_reader_does_not_mind(tiny_run, tmp_pat
     header = dict(line.split(": ", 1) for line in lines[1 : lines.index("---", 1)])
     assert {"license", "task_categories", "size_categories"} <= set(header)
     assert header["size_categories"] == '["n<1K"]'
-    assert is_synthetic(root)
+    assert read_cohort(root).manifest.is_synthetic
     with_card = check_cohort(root)
     bare = shutil.copytree(root, tmp_path / "bare" / "cohort")
     (bare / CARD).unlink()

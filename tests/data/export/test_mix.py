@@ -17,10 +17,10 @@ from labelgan.data.export.mix import Exported, export_sources
 from labelgan.data.export.sources import Source
 from labelgan.data.export.write import FORMATS
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
+from labelgan.data.manifests import CohortManifest, read_manifest
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.pseudonyms import using
 from labelgan.data.reading.read import voxel_hash
-from labelgan.data.synthetic_slices import seen_by_generator
 from labelgan.study.cohort import know_cohort
 
 NIFTI = ["wmh", "bids", "nnunet", "monai"]
@@ -178,8 +178,8 @@ def test_synthetic_slices_alone_stay_what_they_were(world, tmp_path, format):
     assert report.ok, report.problems
     assert report.cohort.slices_only
     assert (tmp_path / "out" / "card.md").is_file()
-    before, after = seen_by_generator(world["a"]), seen_by_generator(tmp_path / "out")
-    assert before == after
+    before, after = (read_manifest(root, CohortManifest) for root in (world["a"], tmp_path / "out"))
+    assert before.seen == after.seen
     assert Source.open(tmp_path / "out").synthetic
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from labelgan.data.layouts.common import (
     channels_of,
     in_channel_order,
     listing,
-    manifest_of,
     patient_names,
     safe_label,
     stem_of,
@@ -129,26 +127,6 @@ def test_a_label_is_fit_for_an_id(text: str) -> None:
     assert all(letter.isascii() and (letter.isalnum() or letter in "._-") for letter in label)
     assert safe_label(label) == label
     assert len(label) <= len(text)
-
-
-@pytest.mark.parametrize("content", ["[1]", "3"])
-def test_a_manifest_that_is_none_is_empty(tmp_path: Path, content: str) -> None:
-    assert manifest_of(tmp_path) == {}
-    (tmp_path / "manifest.json").write_text(content)
-    assert manifest_of(tmp_path) == {}
-
-
-@pytest.mark.parametrize("content", ["", "{", "\xff", "no json"])
-def test_a_manifest_that_is_torn_is_told(tmp_path: Path, content: str) -> None:
-    """What it said is not known: that these are synthetic slices, and of whose generator."""
-    (tmp_path / "manifest.json").write_text(content, encoding="latin-1")
-    with pytest.raises(DataError, match=r"manifest\.json: cannot be read as JSON"):
-        manifest_of(tmp_path)
-
-
-def test_a_manifest_is_read(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "synthetic-slices"}))
-    assert manifest_of(tmp_path) == {"kind": "synthetic-slices"}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from trees import bids_subject, ids, nnunet_cohort, picture_pair, wmh_cohort
 
 from labelgan.core.errors import DataError
+from labelgan.data import manifests
 from labelgan.data.layouts.detect import LAYOUTS, detect_layout, read_cohort
 
 
@@ -105,3 +106,14 @@ def test_eighty_cases_are_read_at_once(tmp_path: Path) -> None:
     start = time.perf_counter()
     assert len(read_cohort(tmp_path).cases) == 80
     assert time.perf_counter() - start < 1
+
+
+def test_a_manifest_is_read_once_with_its_cohort(phantom_cohort, tiny_samples, monkeypatch):
+    read: list[Path] = []
+    from_disk = manifests.read_json
+    monkeypatch.setattr(manifests, "read_json", lambda path: read.append(path) or from_disk(path))
+    for root, kind in ((phantom_cohort, "phantom"), (tiny_samples, "synthetic-slices")):
+        read.clear()
+        cohort = read_cohort(root)
+        assert (cohort.manifest.kind, cohort.manifest.is_synthetic) == (kind, kind == "synthetic-slices")
+        assert read == [root / "manifest.json"]

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from labelgan.core.rng import generator_for
-from labelgan.data.prepare.limits import ValueRange, told_range
+from labelgan.data.prepare.limits import ValueRange
 
 
 def slices(count: int = 400) -> np.ndarray:
@@ -43,14 +42,3 @@ def test_rows_are_chosen():
     images_NCHW[3:] *= 3
     np.testing.assert_allclose(ValueRange.of(images_NCHW, np.arange(3)).high_C, [1, 2])
     np.testing.assert_allclose(ValueRange.of(images_NCHW, [4, 6]).high_C, [3, 6])
-
-
-def test_a_manifest_tells_the_range():
-    assert told_range({"range": {"T1": [-2, 3.5]}}, "T1") == (-2, 3.5)
-
-
-@pytest.mark.parametrize(
-    "told", [None, [], {}, {"T1": [1]}, {"T1": [2, 1]}, {"T1": ["a", "b"]}, {"T1": [float("nan"), 1]}]
-)
-def test_a_manifest_without_a_sound_range_bounds_nothing(told):
-    assert told_range({"range": told}, "T1") == (-np.inf, np.inf)

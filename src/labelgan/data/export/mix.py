@@ -22,10 +22,8 @@ from labelgan.data.export.sources import Source
 from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
 from labelgan.data.export.write import FORMAT_VERSION, FORMATS, write_cases
 from labelgan.data.layouts.common import safe_label
-from labelgan.data.layouts.detect import MIXED_COHORT
+from labelgan.data.manifests import MIXED_COHORT, REAL_COHORT
 from labelgan.data.pseudonyms import keyfile
-
-REAL_COHORT = "real-cohort"
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ class _Mix:
         """What ``manifest.json`` says of it: of one synthetic cohort all that it said before, of others who is who."""
         head = {"format": FORMAT_VERSION, "layout": layout}
         if len(self.sources) == 1 and self.sources[0].synthetic:
-            before, kept = self.sources[0].manifest, {record["id"] for record in self.records}
+            before, kept = self.sources[0].manifest.content, {record["id"] for record in self.records}
             samples = [entry for entry in before.get("samples", []) if entry.get("id") in kept]
             return {**before, **head, "channels": list(self.channels), "samples": samples}
         kind = REAL_COHORT if self.origin == "real" else MIXED_COHORT
@@ -228,9 +226,9 @@ class _Mix:
             told: dict[str, Any] = {"synthetic": source.synthetic, "cases": len(source.cases)}
             if source.synthetic:
                 told |= {
-                    key: source.manifest[key]
+                    key: source.manifest.content[key]
                     for key in ("seed", "intensity", "range", "generator")
-                    if key in source.manifest
+                    if key in source.manifest.content
                 }
             sources.append(told)
         return {

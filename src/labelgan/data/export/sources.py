@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,12 +15,11 @@ from labelgan.core.errors import DataError
 from labelgan.data.case import Case
 from labelgan.data.curation import read_curation
 from labelgan.data.export.records import LabelledVolume
-from labelgan.data.layouts.common import manifest_of
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
-from labelgan.data.manifests import SeenCases
+from labelgan.data.manifests import CohortManifest, SeenCases
 from labelgan.data.prepare.case import prepare_case, require_same_grid
 from labelgan.data.reading.read import voxel_hash
-from labelgan.data.synthetic_slices import is_synthetic, seen_by_generator, slice_affine, to_z_scores
+from labelgan.data.synthetic_slices import slice_affine, to_z_scores
 from labelgan.data.volume import BACKGROUND, OTHER_PATHOLOGY, Volume
 
 
@@ -33,17 +32,13 @@ class Source:
         cases: those that are exported.
         channels: channels that its cases have, in store order.
         manifest: its ``manifest.json``, empty where there is none.
-        synthetic: whether ``labelgan sample`` wrote it.
-        seen: what its generator has seen; None where that is not known, or nothing was generated.
         known: ids of all its cases and patients, those that are left out too.
     """
 
     root: Path
     cases: tuple[Case, ...]
     channels: tuple[str, ...]
-    manifest: Mapping[str, Any]
-    synthetic: bool
-    seen: SeenCases | None
+    manifest: CohortManifest
     known: frozenset[str]
 
     @classmethod
@@ -55,14 +50,22 @@ class Source:
             LeakError: it is an export of scans and synthetic slices together.
         """
         root = Path(root)
-        cohort, manifest = read_cohort(root), manifest_of(root)
-        require_unmixed(root)
-        synthetic = is_synthetic(root)
-        cases = read_curation(root).keep(root, cohort.cases) if synthetic else cohort.cases
+        cohort = read_cohort(root)
+        require_unmixed(cohort)
+        cases = read_curation(root).keep(root, cohort.cases) if cohort.manifest.is_synthetic else cohort.cases
         cases = tuple(case for case in cases if case.id not in exclude and case.patient not in exclude)
-        seen = seen_by_generator(root) if synthetic else None
         known = frozenset(name for case in cohort.cases for name in (case.id, case.patient))
-        return cls(root, cases, cohort.channels, manifest, synthetic, seen, known)
+        return cls(root, cases, cohort.channels, cohort.manifest, known)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether ``labelgan sample`` wrote it."""
+        return self.manifest.is_synthetic
+
+    @property
+    def seen(self) -> SeenCases | None:
+        """What its generator has seen; None where that is not known, or nothing was generated."""
+        return self.manifest.seen if self.synthetic else None
 
     def read(self, case: Case, channels: Sequence[str], *, keep_other: bool = True) -> tuple[LabelledVolume, dict]:
         """Reads a case's voxels.
@@ -120,12 +123,10 @@ class Source:
         """Intensities of a synthetic slice: as stored in a NIfTI, else on the scale in the manifest, 0 at the least."""
         if case.images[name].path.suffix not in (".npz", ".png"):
             return stored
-        try:
-            scale = self.manifest["intensity"][name]
-            mean, sd = np.float32(scale["mean"]), np.float32(scale["sd"])
-        except (KeyError, TypeError, ValueError):
-            raise DataError(self.root / "manifest.json", f"gives no mean and sd of {name}") from None
-        return np.maximum(z_scores * sd + mean, np.float32(0))
+        scale = self.manifest.scale_of(name)
+        if scale is None:
+            raise DataError(self.root / "manifest.json", f"gives no mean and sd of {name}")
+        return np.maximum(z_scores * np.float32(scale.sd) + np.float32(scale.mean), np.float32(0))
 
     def _affine(self, case: Case, grid: Volume) -> np.ndarray:
         path = next(iter(case.images.values())).path

@@ -7,10 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from labelgan.core.errors import DataError
-from labelgan.core.files import read_json
 from labelgan.data.case import Case
 from labelgan.data.volume import ImageRef
 
@@ -20,8 +19,6 @@ IMAGE_ENDINGS = NIFTI_ENDINGS + PICTURE_ENDINGS
 
 _CHANNEL_NAMES = {"t1w": "T1", "t1": "T1", "flair": "FLAIR", "t2w": "T2", "t2": "T2", "pdw": "PD", "pd": "PD"}
 _CHANNEL_ORDER = ("FLAIR", "T1")
-
-_LARGEST_MANIFEST = 512 * 2**20
 
 Value = TypeVar("Value")
 
@@ -108,17 +105,6 @@ def by_site_then_id(cases: Iterable[Case]) -> tuple[Case, ...]:
 def as_ref(path: Path | None) -> ImageRef | None:
     """An image reference, or None for no file."""
     return None if path is None else ImageRef(path)
-
-
-def manifest_of(root: Path) -> dict[str, Any]:
-    """The manifest.json at a cohort's root, or an empty one where there is none, or another program's.
-
-    Raises:
-        DataError: it cannot be read. It may be that of synthetic slices, torn, which must not pass for scans.
-    """
-    path = root / "manifest.json"
-    content = read_json(path) if path.is_file() and path.stat().st_size <= _LARGEST_MANIFEST else {}
-    return content if isinstance(content, dict) else {}
 
 
 _MARKED = re.compile(r"^(.+?)[_-](?:slice|sl|z|s)[_-]?\d+$", re.IGNORECASE)

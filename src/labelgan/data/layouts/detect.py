@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labelgan.core.errors import DataError, LeakError
-from labelgan.core.files import is_safe_id
 from labelgan.data.case import Cohort
 from labelgan.data.layouts import bids as layouts_bids
 from labelgan.data.layouts import nnunet as layouts_nnunet
 from labelgan.data.layouts import pairs as layouts_pairs
 from labelgan.data.layouts import wmh as layouts_wmh
-from labelgan.data.layouts.common import bids_label, manifest_of
+from labelgan.data.layouts.common import bids_label
+from labelgan.data.manifests import NO_MANIFEST, CohortManifest, read_manifest
 from labelgan.data.pseudonyms import hide_root, pseudonymised
-
-SYNTHETIC_SLICES = "synthetic-slices"
-MIXED_COHORT = "mixed-cohort"
 
 
 @dataclass(frozen=True)
@@ -94,10 +90,11 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
     cohort = LAYOUTS[layout].read(root)
     if not cohort.cases:
         raise DataError(root, f"no case in the {layout} layout ({LAYOUTS[layout].description})")
-    manifest = manifest_of(root)
-    owners = _owners(manifest, root)
+    # one that names channels has been read with them
+    manifest = read_manifest(root, CohortManifest) if cohort.manifest is NO_MANIFEST else cohort.manifest
+    owners = {entry.id: entry.patient for entry in manifest.cases if entry.id is not None and entry.patient is not None}
     # By labels, since BIDS has no room for the rest of an id.
-    made = {bids_label(str(entry.get("id"))) for entry in _exported(manifest) if entry.get("synthetic") is True}
+    made = {bids_label(str(entry.id)) for entry in manifest.cases if entry.synthetic}
     cases = tuple(
         dataclasses.replace(
             case,
@@ -106,36 +103,17 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
         )
         for case in cohort.cases
     )
-    slices_only = manifest.get("kind") == SYNTHETIC_SLICES
-    return pseudonymised(dataclasses.replace(cohort, cases=cases, slices_only=slices_only))
-
-
-def _exported(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What `labelgan export` wrote down of each case."""
-    listed = manifest.get("cases")
-    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-
-
-def _owners(manifest: Mapping[str, Any], root: Path) -> dict[str, str]:
-    """Case id to patient, as `labelgan export` wrote it down: formats without sessions would make two of one."""
-    pairs = [(entry.get("id"), entry.get("patient")) for entry in _exported(manifest)]
-    owners = {name: patient for name, patient in pairs if isinstance(name, str) and isinstance(patient, str)}
-    if unsafe := [patient for patient in owners.values() if not is_safe_id(patient)]:
-        raise DataError(
-            root / "manifest.json",
-            f"unsafe patient {unsafe[0][:70]!r}: use 1 to 64 letters, digits, dots, dashes, underscores",
-        )
-    return owners
+    return pseudonymised(dataclasses.replace(cohort, cases=cases, manifest=manifest))
 
 
 Cohort.reader = staticmethod(read_cohort)
 
 
-def require_unmixed(root: Path) -> None:
+def require_unmixed(cohort: Cohort) -> None:
     """Raises LeakError where scans and synthetic slices lie together: the slices would count as patients."""
-    if manifest_of(root).get("kind") == MIXED_COHORT:
+    if cohort.manifest.holds_both:
         raise LeakError(
-            root,
+            cohort.root,
             "holds scans and synthetic slices together, an export for other tools; give the cohorts it was made from",
         )
 

@@ -9,7 +9,7 @@ one case too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from labelgan.data.layouts.common import (
     channels_of,
     in_channel_order,
     listing,
-    manifest_of,
     patient_names,
     stem_of,
     unique_ids,
 )
+from labelgan.data.manifests import CohortManifest, read_manifest
 from labelgan.data.volume import ImageRef
 
 _IMAGES = ("images", "image", "imgs", "img", "scans", "scan", "slices", "inputs")
@@ -146,7 +146,8 @@ def read(root: Path) -> Cohort:
         matched, left = _matched(pair)
         drafts += [(name, files, mask, pair.split) for name, files, mask in matched]
         notes += [Note(None, mask, "a mask without an image of the same name") for mask in left]
-    names = _component_names(root, [files[""] for _, files, _, _ in drafts if "" in files])
+    manifest = read_manifest(root, CohortManifest)
+    names = _component_names(manifest.channels or (), [files[""] for _, files, _, _ in drafts if "" in files])
     parts = [(split, *name.split("/")) for name, _, _, split in drafts]
     by_file = patient_names([name.split("/")[-1] for name, *_ in drafts], volumes=not _has_pictures(drafts))
     cases = []
@@ -162,7 +163,7 @@ def read(root: Path) -> Cohort:
                 split=split,
             )
         )
-    return Cohort(root, "pairs", by_site_then_id(cases), channels_of(cases), notes=tuple(notes))
+    return Cohort(root, "pairs", by_site_then_id(cases), channels_of(cases), notes=tuple(notes), manifest=manifest)
 
 
 def _has_pictures(drafts: list[tuple[str, dict[str, Path], Path | None, str | None]]) -> bool:
@@ -179,8 +180,8 @@ def _refs(files: dict[str, Path], names: list[str]) -> Iterator[tuple[str, Image
             yield from ((name, ImageRef(file, component)) for component, name in enumerate(names))
 
 
-def _component_names(root: Path, files: list[Path]) -> list[str]:
-    """Channel names of the components of one file, by looking at a few pictures.
+def _component_names(named: Sequence[str], files: list[Path]) -> list[str]:
+    """Channel names of the components of one file, by looking at a few pictures; ``named`` where there are as many.
 
     A picture stored as RGB whose three components are equal everywhere is grey, and an opacity that is the same
     everywhere is none.
@@ -208,7 +209,6 @@ def _component_names(root: Path, files: list[Path]) -> list[str]:
             count = max(count, 4)
         if (colours != colours[..., :1]).any():
             count = max(count, colours.shape[2])
-    named = manifest_of(root).get("channels")
-    if isinstance(named, list) and len(named) == count and len({str(name) for name in named}) == count:
-        return [channel_name(str(name)) for name in named]
+    if len(named) == count == len(set(named)):
+        return [channel_name(name) for name in named]
     return [f"ch{index}" for index in range(count)]

@@ -17,11 +17,11 @@ from labelgan.core.errors import ConfigError, DataError, LabelganError
 from labelgan.core.files import new_folder, read_json, write_json_atomic, write_text_atomic
 from labelgan.core.version import __version__
 from labelgan.data.case import Case, Cohort, require_safe_ids
-from labelgan.data.manifests import STORE_FORMAT, Intensity, StoredCase, StoreManifest
+from labelgan.data.manifests import STORE_FORMAT, Intensity, StoredCase
 from labelgan.data.prepare.case import PreparedCase, measure_brain, prepare_case
 from labelgan.data.prepare.crop import crop_warning, fitting_spacing, require_lesions_inside
 from labelgan.data.prepare.face import face_warning
-from labelgan.data.store import INDEX_DTYPE, SliceStore, require_known
+from labelgan.data.store import INDEX_DTYPE, SliceStore, StoreManifest, require_known
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 Progress = Callable[[int, int, str], None]
@@ -94,7 +94,7 @@ def prepare_store(
     config = PrepareConfig.build({}) if config is None else config
     _require_free(out, force)
     cohort = read_cohort(data)
-    require_unmixed(data)
+    require_unmixed(cohort)
     require_known(exclude, ((case.id, case.patient) for case in cohort.cases), data)
     with new_folder(out, replace=force) as building:
         faces = _write_store(cohort, building, config, exclude, progress)

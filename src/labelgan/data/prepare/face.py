@@ -11,7 +11,7 @@ import numpy as np
 
 from labelgan.data.case import Cohort
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.layouts.common import manifest_of
+from labelgan.data.manifests import PHANTOM
 from labelgan.data.prepare.brain_search import find_head, is_stripped
 from labelgan.data.volume import Volume
 
@@ -48,7 +48,7 @@ def shows_face(volume: Volume) -> bool:
 
 def face_warning(cohort: Cohort, faces: int) -> str | None:
     """What to say of a cohort, ``faces`` of whose cases show one; None of phantoms and of synthetic slices."""
-    if not faces or cohort.slices_only or manifest_of(cohort.root).get("kind") == "phantom":
+    if not faces or cohort.slices_only or cohort.manifest.kind == PHANTOM:
         return None
     return (
         f"{faces} of {len(cohort)} cases may show a face: before scans or slices leave your hands, deface them or "

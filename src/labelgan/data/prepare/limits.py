@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -46,14 +46,3 @@ class ValueRange:
     def to_json(self, channels: Sequence[str]) -> dict[str, list[float]]:
         """Channel to [least, largest], plain numbers."""
         return {name: [float(self.low_C[c]), float(self.high_C[c])] for c, name in enumerate(channels)}
-
-
-def told_range(manifest: Mapping[str, Any], channel: str) -> tuple[float, float]:
-    """A channel's range as a synthetic cohort's manifest gives it; without bounds where it gives none that is sound."""
-    told = manifest.get("range")
-    ends = told.get(channel) if isinstance(told, dict) else None
-    if isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends):
-        low, high = float(ends[0]), float(ends[1])
-        if low <= high:
-            return low, high
-    return -np.inf, np.inf

@@ -190,7 +190,7 @@ from labelgan.study.engine.ray import RayEngine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import run_jobs
 sys.path.insert(0, str(Path(sys.argv[3]).parent))
-from test_engines_ray import study
+from test_ray import study
 with RayEngine(EngineConfig(address=sys.argv[1])) as engine:
     events = []
     def tell(event):

@@ -244,7 +244,7 @@ def test_an_occupied_output_is_refused(capsys, phantom_store, tiny_run, phantom_
     line = fails(capsys, "train", phantom_store.path, "--out", tiny_run, *tiny_settings())
     assert line == f"{tiny_run}: is not empty; go on with --resume, or name another folder"
     line = fails(capsys, "sample", tiny_run, "--out", phantom_cohort)
-    assert line == f"{phantom_cohort}: exists and is not an empty folder; name another"
+    assert line == f"{phantom_cohort}: is not empty; name another folder"
 
 
 def test_an_unknown_patient_is_named(capsys, phantom_store, tmp_path):

@@ -14,10 +14,12 @@ from labelgan.core import files
 from labelgan.core.errors import DataError
 from labelgan.core.files import (
     fsync_folder,
+    is_free,
     lock_folder,
     naming,
     new_folder,
     read_json,
+    require_free,
     sha256_file,
     write_bytes_atomic,
     write_json_atomic,
@@ -287,3 +289,44 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     with pytest.raises(DataError, match=r"\.lock: cannot be locked: it is a link"), lock_folder(tmp_path):
         raise AssertionError("it was let in")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", [*files.LITTER, ".config.toml.123.tmp"])
+def test_a_folder_with_nothing_but_litter_is_free(tmp_path, name):
+    out = tmp_path / "out"
+    assert is_free(out)
+    out.mkdir()
+    (out / name).touch()
+    require_free(out)
+    make(out, "one")
+    assert (out / "deep" / "file").read_text() == "one"
+    with pytest.raises(DataError, match="out: is not empty; go elsewhere"):
+        require_free(out, "go elsewhere")
+    require_free(out, ours=["deep"])
+    with pytest.raises(DataError, match="file: is a file; name another folder"):
+        require_free(out / "deep" / "file")
+
+
+def test_the_working_folder_is_filled_where_it_is(tmp_path, monkeypatch):
+    """It keeps its inode: a shell in it would stand in a folder that is gone."""
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    with pytest.raises(KeyError):
+        make(Path(), "half", fails=KeyError())
+    assert names_in(tmp_path) == []
+    make(Path(), "one")
+    assert names_in(tmp_path) == ["deep"]
+    with pytest.raises(DataError, match="filled by somebody else"):
+        make(Path(), "two")
+    make(Path(), "two", replace=True)
+    assert (tmp_path / "deep" / "file").read_text() == "two"
+    assert names_in(tmp_path) == ["deep"]
+    assert tmp_path.stat().st_ino == before
+
+
+def test_a_link_to_an_empty_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    make(tmp_path / "out", "one")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "deep" / "file").read_text() == "one"

@@ -212,7 +212,7 @@ SCANS: tuple[Kind, ...] = (
     _kind(
         "qform ≠ sform", _header(FLAIR, qform_code=1, qoffset_x=40), FLAIR, "its qform and sform", severity="warning"
     ),
-    _kind("shapes that differ", _voxels(T1, lambda d: np.repeat(d, 2, axis=2)), T1, "shape 20 x 24 x 12 differs"),
+    _kind("shapes that differ", _voxels(T1, lambda d: np.repeat(d, 2, axis=2)), T1, "shape 20×24×12 differs"),
     _kind("4-D", _voxels(T1, lambda d: np.stack([d, d], axis=3)), T1, "4-D"),
     _kind("a single slice as a volume", _voxels(T1, lambda d: d[..., :1]), T1, "a single-voxel axis"),
     # voxels
@@ -229,7 +229,7 @@ SCANS: tuple[Kind, ...] = (
     _kind("mask with NaN", _voxels(MASK, _with(np.nan)), MASK, "mask: values .*NaN"),
     _kind("mask of label 2 only", _voxels(MASK, lambda d: (d > 0) * 2.0), MASK, ".*only label 2", severity="warning"),
     _kind("empty mask", _voxels(MASK, np.zeros_like), MASK, "the mask is empty", severity="warning"),
-    _kind("mask of another shape", _voxels(MASK, lambda d: d[..., 1:]), MASK, "shape 20 x 24 x 5 differs"),
+    _kind("mask of another shape", _voxels(MASK, lambda d: d[..., 1:]), MASK, "shape 20×24×5 differs"),
     _kind("mask cut off", _bytes(MASK, lambda content: content[:60]), MASK, "mask: truncated"),
     # odd and sound
     _sound("oblique storage", _all(_tilted)),

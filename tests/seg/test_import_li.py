@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from labelgan.cli.app import run_command
-from labelgan.core.errors import CheckpointError, ConfigError
+from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.core.files import sha256_file
 from labelgan.core.rng import reseed_torch
 from labelgan.seg.folder import SegmenterFolder
@@ -270,7 +270,7 @@ def test_files_that_do_not_belong_together_are_refused_and_nothing_is_written(tm
     assert not (tmp_path / "seg").exists()
     (tmp_path / "seg").mkdir()
     (tmp_path / "seg" / "mine").touch()
-    with pytest.raises(CheckpointError, match="seg: is not empty"):
+    with pytest.raises(DataError, match="seg: is not empty"):
         import_li([one], tmp_path / "seg")
 
 

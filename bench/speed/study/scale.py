@@ -29,13 +29,14 @@ from labelgan import api
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
+from labelgan.core.words import duration
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
 from labelgan.seg.losses import soft_dice_loss
 from labelgan.seg.networks import build_segmenter
 from labelgan.study.cohort import KnownCase, KnownCohort, know_cohort
 from labelgan.study.cost import probe as cost_probe
-from labelgan.study.cost.estimate import Estimate, estimate, in_words, sizes_of
+from labelgan.study.cost.estimate import Estimate, estimate, sizes_of
 from labelgan.study.cost.work import Rate
 from labelgan.study.plan import GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, Plan, plan_study
 
@@ -176,7 +177,7 @@ def main() -> None:
             made: list[Estimate] = [
                 estimate(plan.jobs, rates(settings, flops, cores, share), sizes, workers=gpus) for gpus in GPUS
             ]
-            walls = " | ".join(in_words(each.wall_s) for each in made)
+            walls = " | ".join(duration(each.wall_s) for each in made)
             print(f"| {share:.0%} | {made[0].gpu_hours:,.0f} | {made[0].core_hours:,.2f} | {walls} |", flush=True)
         largest: dict[str, int] = {}
         for job in plan.jobs:

@@ -8,11 +8,12 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.progress import Report
 
 if TYPE_CHECKING:
     from labelgan.audit.inputs import Instrument
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from labelgan.config.audit import AuditConfig
     from labelgan.data.case import Cohort
     from labelgan.data.store import SliceStore
-
-Report = Callable[[int, int, str], None]
 
 
 def audit(

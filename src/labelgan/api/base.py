@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError, LabelganError
+from labelgan.core.files import require_free
+from labelgan.core.progress import Report
 
 if TYPE_CHECKING:
     from labelgan.config.gan import GanConfig
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from labelgan.report.overlays import Overlay
     from labelgan.scoring.report import ScoreReport
 
-Report = Callable[[int, int, str], None]
 
 PHANTOM_GENERATOR = "phantom"
 
@@ -184,8 +185,8 @@ def _open_store(source: Path, out: Path, resume: bool, report: Report | None) ->
         return SliceStore.open(source)
     if resume and (out / "store" / "images.npy").is_file():
         return SliceStore.open(out / "store")
-    if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
-        raise DataError(out, "is not empty; go on with --resume, or name another folder")
+    if not resume:
+        require_free(out, "go on with --resume, or name another folder")
     return prepare(source, out / "store", report=report, spacing_mm="auto")
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelgan.core.errors import ConfigError
+from labelgan.core.progress import Report
 
 if TYPE_CHECKING:
     from labelgan.config.seg import SegConfig
     from labelgan.seg.import_li import ImportedLi
     from labelgan.seg.predict_folder import PredictReport
     from labelgan.seg.train import SegTrainingResult
-
-Report = Callable[[int, int, str], None]
 
 
 def segment_train(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.progress import Report
 
 if TYPE_CHECKING:
     from labelgan.config.study import StudyConfig
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from labelgan.study.engine.scheduler import Event
     from labelgan.study.plan import Plan
     from labelgan.study.run import StudyResult, StudySources
-
-Report = Callable[[int, int, str], None]
 
 
 def study_config(

@@ -82,7 +82,7 @@ class SampleFilter:
             train: the training patients' slices.
             features_ND: of an encoder, or None.
             seed: of the draws.
-            report: called as (title, slices done, slices).
+            report: called with (slices done, slices, title).
         """
         everyone = Comparable.of(train.images_NCHW, train.patients, features_ND)
         limits: dict[Space, Limit] = {}

@@ -23,6 +23,7 @@ from labelgan.audit.labels.labels import labels
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
 from labelgan.core.files import write_json_atomic, write_text_atomic
+from labelgan.core.progress import Report
 from labelgan.core.provenance import provenance
 from labelgan.core.rng import generator_for, make_deterministic
 from labelgan.data.case import Cohort
@@ -34,7 +35,6 @@ from labelgan.training.device import choose_device
 FORMAT_VERSION = 1
 SHOWN = 12  # slices in a picture of the page
 
-Report = Callable[[int, int, str], None]
 Part = Callable[[AuditData, AuditConfig], list[Finding]]
 
 # To add a part, enter it here; its findings reach audit.json and the page by themselves.

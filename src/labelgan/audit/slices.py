@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from labelgan.core.errors import DataError
+from labelgan.core.progress import Report
 from labelgan.core.rng import generator_for
 from labelgan.data.case import Cohort
 from labelgan.data.prepare.brain_search import find_brains
@@ -18,8 +19,6 @@ from labelgan.data.prepare.case import Z_LIMIT
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
 from labelgan.data.synthetic_slices import read_labelled_slices
-
-Progress = Callable[[int, int, str], None]
 
 _JOINED = 256  # cases that are joined at once: many small arrays would leave holes in memory that large ones cannot use
 
@@ -82,7 +81,7 @@ class AuditSlices(Slices):
         *,
         max_slices: int | None = None,
         seed: int = 0,
-        progress: Progress | None = None,
+        progress: Report | None = None,
     ) -> Self:
         """Reads any labelled cohort as slices on a store's grid and scale; see `data.synthetic_slices`.
 

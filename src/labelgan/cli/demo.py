@@ -11,6 +11,7 @@ from labelgan import api
 from labelgan.api import audit as api_audit
 from labelgan.api import study as api_study
 from labelgan.core.errors import DataError
+from labelgan.core.files import require_free
 from labelgan.core.progress import Progress
 from labelgan.core.provenance import provenance
 
@@ -49,8 +50,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
     Raises:
         DataError: ``out`` is not empty.
     """
-    if out.is_dir() and any(out.iterdir()):
-        raise DataError(out, "is not empty; name another folder with --out, or remove it")
+    require_free(out, "name another folder with --out, or remove it")
     stages: list[Stage] = []
 
     def stage(command: str, work: Callable[[], str]) -> None:

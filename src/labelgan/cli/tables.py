@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from labelgan.core.words import duration
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -125,8 +127,6 @@ def print_plan(plan: Plan, estimate: Estimate) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from labelgan.study.cost.estimate import in_words
-
     console = Console(highlight=False)
     trained, tested = ([len(getattr(fold, part)) for fold in plan.folds] for part in ("train", "test"))
     console.print(
@@ -145,7 +145,7 @@ def print_plan(plan: Plan, estimate: Estimate) -> None:
             kind.kind,
             str(kind.jobs),
             str(kind.done) if kind.done else "-",
-            in_words(kind.seconds) if known else "?" if left else "-",
+            duration(kind.seconds) if known else "?" if left else "-",
             f"{_small(kind.unit_s)} a {kind.unit}" if known and kind.unit_s else "-",
             _bytes(kind.bytes) if known and kind.bytes else "-",
             escape(kind.source) or "-",

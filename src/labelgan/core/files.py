@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 SAFE_ID_WORDS = "use 1 to 64 letters, digits, dots, dashes, underscores"
 
 MANY = 64
+LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".directory", ".lock"})
+"""Names that a folder may hold and be empty: of file managers, and of `lock_folder`."""
+
+_PARTS = (".partial", ".replaced", ".lock")  # of a folder that `new_folder` makes
 _TEMPORARY = re.compile(r"^\..+\.\d+\.tmp$")  # of `write_bytes_atomic`
 
 
@@ -157,41 +161,75 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_free(folder: Path, ours: Collection[str] = ()) -> bool:
+    """Whether a folder may be filled: it is absent, or holds nothing but `LITTER`, half-written files and ``ours``.
+
+    A file is not free.
+    """
+    if not folder.is_dir():
+        return not (folder.exists() or folder.is_symlink())
+    known = LITTER.union(ours)
+    return all(path.name in known or is_half_written(path) for path in folder.iterdir())
+
+
+def require_free(folder: Path, advice: str = "name another folder", ours: Collection[str] = ()) -> None:
+    """Raises DataError where `is_free` says no; ``advice`` ends its line."""
+    if not is_free(folder, ours):
+        reason = "is not empty" if folder.is_dir() else "is a file"
+        raise DataError(folder, f"{reason}; {advice}")
+
+
 @contextlib.contextmanager
 def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """Gives an empty folder that takes the place of ``out``, whole and safe on disk, when the context is left.
 
-    On an error nothing is left of the new folder; what a killed process left of one is thrown away.
+    On an error nothing is left of the new folder; what a killed process left of one is thrown away. Where ``out`` is
+    the working folder or a mounted disk, which cannot be renamed, the entries of the new folder are moved into it one
+    by one.
 
     Args:
-        out: absent, or an empty folder.
+        out: absent, or an empty folder; see `is_free`.
         replace: it may be full too; what is in it goes when the new one takes its place, not before.
 
     Raises:
         DataError: another process is making the same folder, or ``out`` is not empty at the end.
     """
-    make_folder(out.parent)
-    building, replaced, lock = (out.with_name(f".{out.name}.{part}") for part in ("partial", "replaced", "lock"))
+    place = out.resolve()
+    make_folder(place.parent)
+    fixed = place.is_dir() and (place.is_mount() or place == Path.cwd())
+    parts = _PARTS if fixed else [f".{place.name}{part}" for part in _PARTS]
+    building, replaced, lock = (place / part if fixed else place.with_name(part) for part in parts)
     with _lock(lock, out):
         try:
-            if replaced.exists() and not out.exists():
-                replaced.rename(out)  # a process was killed between the two renames below
+            if replaced.exists() and not place.exists():
+                replaced.rename(place)  # a process was killed between the two renames below
             for path in (building, replaced):
                 shutil.rmtree(path, ignore_errors=True)
             building.mkdir()
             with naming(out):
                 yield building
                 fsync_tree(building)
-            if out.is_dir() and any(out.iterdir()):
-                if not replace:
-                    raise DataError(out, "was filled by somebody else meanwhile; name another folder")
-                out.rename(replaced)
-            building.replace(out)
-            fsync_folder(out.parent)
+            if not replace and not is_free(place, parts):
+                raise DataError(out, "was filled by somebody else meanwhile; name another folder")
+            if fixed:
+                replaced.mkdir()
+                _move_entries(place, replaced, but=parts)
+                _move_entries(building, place)
+            else:
+                if place.is_dir():
+                    place.rename(replaced)
+                building.replace(place)
+            fsync_folder(place if fixed else place.parent)
         finally:
             for path in (building, replaced):
                 shutil.rmtree(path, ignore_errors=True)
             lock.unlink(missing_ok=True)
+
+
+def _move_entries(source: Path, target: Path, but: Collection[str] = ()) -> None:
+    for path in sorted(source.iterdir()):
+        if path.name not in but:
+            path.rename(target / path.name)
 
 
 @contextlib.contextmanager

@@ -7,17 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias
 
+from labelgan.core.words import duration
+
 LINE_EVERY_S = 10.0
 
 Report: TypeAlias = Callable[[int, int, str], None]  # (done, in all, text)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Progress:
@@ -60,7 +54,7 @@ class Progress:
             self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.3g} {self.unit}/s", note=note)
         elif now - self._last_line >= LINE_EVERY_S or (done == total and self._shown != done):
             self._last_line, self._shown = now, done
-            left = f", {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+            left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
             note = f"  {note}" if note else ""
             print(f"{self.title} {done}/{total}  {rate:.3g} {self.unit}/s{left}{note}", file=sys.stderr, flush=True)
 

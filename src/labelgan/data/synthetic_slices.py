@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from labelgan.core.errors import DataError, LeakError
+from labelgan.core.progress import Report
 from labelgan.data.case import Case, Cohort
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.manifests import CohortManifest, SeenCases
@@ -42,7 +43,7 @@ def read_labelled_slices(
     cohort: Cohort,
     cases: Sequence[Case],
     store: SliceStore,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report | None = None,
 ) -> Iterator[LabelledCase]:
     """Reads cases one by one as slices on the store's grid and scale.
 

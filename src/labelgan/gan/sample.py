@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from labelgan.config.gan import GanConfig
-from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError
-from labelgan.core.files import new_folder, read_json, sha256_file, write_text_atomic
+from labelgan.core.errors import CheckpointError, ConfigError, RefusedError
+from labelgan.core.files import new_folder, read_json, require_free, sha256_file, write_text_atomic
+from labelgan.core.progress import Report
 from labelgan.core.provenance import provenance
 from labelgan.data.export.card import CARD, cohort_card
 from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, export_cohort
@@ -240,7 +241,7 @@ def sample_cohort(
     device: str = "auto",
     force: bool = False,
     judge: Judge | None = None,
-    report: Callable[[int, int, str], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Writes ``num`` labelled synthetic slices as a cohort, with a card and a manifest that tells where each came from.
 
@@ -266,8 +267,7 @@ def sample_cohort(
         raise ConfigError(f"--format {format}", f"unknown format; one of {', '.join(EXPORTERS)}")
     if num < 1:
         raise ConfigError(f"--num {num}", "at least one sample is needed")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "exists and is not an empty folder; name another")
+    require_free(out)
     generator = Generator.load(run, device=device, force=force)
     asked = wish or Wish()
     records: list[dict[str, Any]] = []

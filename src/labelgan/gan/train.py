@@ -13,9 +13,10 @@ import torch
 
 from labelgan.config.gan import GanConfig
 from labelgan.core.errors import CheckpointError, DataError, TrainingError
-from labelgan.core.files import write_json_atomic, write_text_atomic
+from labelgan.core.files import require_free, write_json_atomic, write_text_atomic
 from labelgan.core.interrupts import Interrupts
 from labelgan.core.progress import Report
+from labelgan.core.words import some
 from labelgan.data.prepare.limits import ValueRange
 from labelgan.data.store import SliceStore
 from labelgan.gan.card import generator_card
@@ -80,8 +81,8 @@ def train_generator(
         raise DataError(
             store.path, f"slices of {store.size[0]}×{store.size[1]} cannot be trained on: sides must be divisible by 8"
         )
-    if not resume and out.is_dir() and any(path.name not in (".lock", "store") for path in out.iterdir()):
-        raise DataError(out, "is not empty; go on with --resume, or name another folder")
+    if not resume:
+        require_free(out, "go on with --resume, or name another folder", ours=["store"])
     training_rows(store, config, exclude)  # what cannot be trained on is refused before there is a folder
     task = store, RunFolder(out), config, tuple(exclude), start_from
     return train_as_team(GeneratorTraining, out, config.train, *task, tracker=tracker, report=report)
@@ -222,7 +223,7 @@ class GeneratorTraining(Training):
         if self.team.is_first:
             write_json_atomic(self.run_folder.path / "failure.json", failure)
             self.run_folder.write_manifest("failed", failure=failure, **self.facts)
-        shown = ", ".join(slices[:4]) + (f" and {len(slices) - 4} more (failure.json)" if len(slices) > 4 else "")
+        shown = some(slices) + (" (failure.json)" if len(slices) > 4 else "")
         return TrainingError(
             self.run_folder.path,
             f"{', '.join(bad)} became non-finite at step {self.step} on slices {shown}; rolled back to step {back_to}. "

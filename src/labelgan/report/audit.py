@@ -8,6 +8,7 @@ from typing import Any
 
 from labelgan.core.errors import DataError
 from labelgan.core.files import read_json
+from labelgan.core.words import counted
 from labelgan.report.html import Picture, write_page
 
 GROUPS = {
@@ -77,7 +78,7 @@ def write_audit_page(folder: Path) -> Path:
         panels=[*told["channels"], f"{told['channels'][0]} with the lesion's outline"],
         told=told,
         groups=groups,
-        counted=lambda patients: f"{patients} {'patient' if patients == 1 else 'patients'}",
+        counted=lambda patients: counted(patients, "patient"),
         pictures=_pictures(folder),
         pairs=_pairs(folder, copies.get("closest", [])),
         patients=[entry["words"] for entry in copies.get("patients", [])],

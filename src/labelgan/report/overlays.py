@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from labelgan.core.errors import DataError, LabelganError
+from labelgan.core.progress import Report
 from labelgan.data.case import Case
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.pictures import GAP_PX, grey_window, save_png, to_grey
@@ -43,7 +43,7 @@ def write_overlays(
     *,
     layout: str | None = None,
     slices: int = SLICES,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report | None = None,
 ) -> tuple[list[Overlay], list[tuple[str, LabelganError]]]:
     """Draws every case of a cohort that has a prediction: ``out/001_CASE.png`` is the worst by DSC.
 

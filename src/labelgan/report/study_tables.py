@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labelgan.core.words import counted, duration, some
 from labelgan.report.study_files import (
     HARMS,
     HELPS,
@@ -157,28 +158,10 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """``1 patient``, ``3 patients``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def span(values: Sequence[int]) -> str:
     """``9``, or ``8 to 9``."""
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def some(names: Sequence[str], most: int = 12) -> str:
-    """The first few of many names."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def arm_text(arm: str, descriptions: dict[str, str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from labelgan.core.errors import DataError, LabelganError
+from labelgan.core.progress import Report
+from labelgan.core.words import some, times
 from labelgan.data.case import Case
 from labelgan.data.layouts.common import stem_of
 from labelgan.data.reading.header import Header, grid_corners
@@ -30,7 +31,7 @@ def score_paths(
     *,
     resample: bool = False,
     layout: str | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report | None = None,
 ) -> ScoreReport:
     """Scores a file against a file, or a folder of predictions against a cohort.
 
@@ -73,10 +74,10 @@ def score_paths(
     missing = tuple(case.id for case, found in pairs if found is None)
     to_score = [(case, found) for case, found in pairs if found is not None]
     if not to_score:
-        files = _some([path.name for path in extra]) or "no image"
+        files = some([path.name for path in extra]) or "no image"
         raise DataError(
             prediction,
-            f"no prediction belongs to any of the {len(annotated)} annotated cases ({_some(missing)}); "
+            f"no prediction belongs to any of the {len(annotated)} annotated cases ({some(missing)}); "
             f"expected CASE/result.nii.gz or CASE.nii.gz, and found {files}",
         )
     return _score_all(to_score, missing, extra, resample, progress)
@@ -87,7 +88,7 @@ def _score_all(
     missing: tuple[str, ...],
     extra: tuple[Path, ...],
     resample: bool,
-    progress: Callable[[int, int, str], None] | None,
+    progress: Report | None,
 ) -> ScoreReport:
     rows: list[CaseScores] = []
     failures: list[tuple[str, LabelganError]] = []
@@ -149,7 +150,7 @@ def _read_prediction(ref: ImageRef) -> tuple[Header, Volume]:
 def _difference(reference: Header, prediction: Header) -> str | None:
     """How a prediction's grid differs from the reference's, or None; pictures have no geometry to compare."""
     if reference.shape != prediction.shape:
-        return f"shape {_times(prediction.shape)} against {_times(reference.shape)}"
+        return f"shape {times(prediction.shape)} against {times(reference.shape)}"
     if reference.is_picture != prediction.is_picture:
         return None
     corners, others = (grid_corners(header.shape, header.affine) for header in (reference, prediction))
@@ -169,12 +170,3 @@ def _nearest(mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], targe
         inside = ((index >= 0) & (index < np.array(mask.shape)[:, None])).all(axis=0)
         result[..., k][inside.reshape(shape[:2])] = mask[tuple(index[:, inside])]
     return result
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape)
-
-
-def _some(names: list[str] | tuple[str, ...], most: int = 4) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"

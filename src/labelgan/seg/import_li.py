@@ -17,7 +17,8 @@ import numpy as np
 from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig
 from labelgan.core.errors import CheckpointError, ConfigError
-from labelgan.core.files import lock_folder, sha256_file, write_text_atomic
+from labelgan.core.files import lock_folder, require_free, sha256_file, write_text_atomic
+from labelgan.core.words import times
 from labelgan.seg.folder import SegmenterFolder
 from labelgan.seg.networks_li2018 import Li2018
 from labelgan.training.checkpoint import save_tensors
@@ -72,7 +73,8 @@ def import_li(
     Raises:
         ConfigError: h5py is not installed, or a setting is out of range.
         CheckpointError: a file is no weight file of this network, two differ in channels or width or are one and the
-            same, or ``out`` is not empty.
+            same.
+        DataError: ``out`` is not empty.
     """
     if not files:
         raise ConfigError("FILE", "name at least one .h5 file")
@@ -80,8 +82,7 @@ def import_li(
     if brain_threshold is not None:
         settings["li2018_threshold"] = brain_threshold
     prepare = PrepareConfig.build(settings, "--brain-mask")
-    if out.exists() and (not out.is_dir() or any(path.name != ".lock" for path in out.iterdir())):
-        raise CheckpointError(out, "is not empty; name another folder")
+    require_free(out)
     networks, hashes = [], {}
     for path in files:
         weights = read_keras_weights(path)
@@ -170,8 +171,8 @@ def _read(file: h5py.File, path: Path) -> _Weights:
             if dataset.shape != of_file or dataset.dtype.kind != "f":
                 raise CheckpointError(
                     path,
-                    f"layer {number + 1} of {len(pairs)} ({layer}): its {what} is {_times(dataset.shape)} "
-                    f"{dataset.dtype}, the network's {_times(of_file)} float32",
+                    f"layer {number + 1} of {len(pairs)} ({layer}): its {what} is {times(dataset.shape)} "
+                    f"{dataset.dtype}, the network's {times(of_file)} float32",
                 )
         values = np.asarray(kernel[()], dtype=np.float32).transpose(np.argsort(axes))
         # Theano turns kernels by 180 degrees as it convolves; TensorFlow and torch do not.
@@ -255,7 +256,7 @@ def _expectations(pairs: list[Pair], path: Path) -> tuple[list[str], list[tuple[
     elif len(shape) == 4 and shape[2:] == (5, 5):
         axes, channels, width = (0, 1, 2, 3), shape[1], shape[0]
     else:
-        found = f"begins with a kernel of {_times(shape)}" if shape else "has no layer with weights"
+        found = f"begins with a kernel of {times(shape)}" if shape else "has no layer with weights"
         raise CheckpointError(path, f"{found}; the network of Li et al. begins with one of 5×5×channels×width")
     if not (1 <= channels <= len(CHANNELS) and MIN_WIDTH <= width <= MAX_WIDTH):
         raise CheckpointError(
@@ -275,7 +276,3 @@ def _is_theanos(file: h5py.File, root: h5py.Group, pairs: list[Pair]) -> bool:
             backend = group.attrs["backend"]
             return (backend.decode("utf-8") if isinstance(backend, bytes) else str(backend)) == "theano"
     return not re.search(r":\d+$", str(pairs[0][1].name))
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "×".join(str(side) for side in shape) or "a scalar"

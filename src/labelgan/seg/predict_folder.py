@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from labelgan.core.errors import LabelganError
 from labelgan.core.files import write_bytes_atomic, write_json_atomic
+from labelgan.core.progress import Report
 from labelgan.core.provenance import provenance
 from labelgan.data.case import Case
 from labelgan.data.export.write import nifti_bytes
@@ -50,7 +51,7 @@ def predict_folder(
     device: str = "auto",
     settings: Collection[str] = (),
     challenge: bool = False,
-    report: Callable[[int, int, str], None] | None = None,
+    report: Report | None = None,
 ) -> PredictReport:
     """Predicts every case of a folder into ``out/CASE/result.nii.gz``; a case that fails does not stop the others.
 

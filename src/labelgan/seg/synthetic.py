@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from labelgan.core.errors import LeakError
 from labelgan.core.files import sha256_file
+from labelgan.core.progress import Report
 from labelgan.data.curation import read_curation
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.manifests import MANIFEST, SeenCases
@@ -32,7 +33,7 @@ def read_synthetic(
     root: Path,
     store: SliceStore,
     held_out: Iterable[StoredCase],
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report | None = None,
 ) -> SyntheticCohort:
     """Reads a labelled cohort as slices on the store's grid and scale.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from labelgan.config.seg import SegConfig
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
-from labelgan.core.files import sha256_file, write_text_atomic
+from labelgan.core.files import require_free, sha256_file, write_text_atomic
 from labelgan.core.interrupts import Interrupts
 from labelgan.core.progress import Report
 from labelgan.data.store import SliceStore, StoredCase, require_known
@@ -85,8 +85,8 @@ def train_segmenter(
             store.path, f"slices of {store.size[0]}×{store.size[1]} are too small; {MIN_SIDE} pixels are needed"
         )
     held_out = held_out_cases(store, exclude)
-    if not resume and out.is_dir() and any(path.name != ".lock" for path in out.iterdir()):
-        raise DataError(out, "is not empty; go on with --resume, or name another folder")
+    if not resume:
+        require_free(out, "go on with --resume, or name another folder")
     if synthetic is None:
         _require_no_synthetic(config)
         extra = None

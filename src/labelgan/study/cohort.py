@@ -7,7 +7,6 @@ file has changed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import DataError, LabelganError, LeakError
 from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.core.progress import Report
 from labelgan.data.case import Case, require_safe_ids
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, told_path
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.volume import LESION
-
-Report = Callable[[int, int, str], None]
 
 
 class KnownCase(BaseModel):

@@ -11,7 +11,8 @@ from typing import Any
 from labelgan.config.base import PrepareConfig
 from labelgan.config.study import EngineConfig, StudyConfig
 from labelgan.core.errors import ConfigError, DataError
-from labelgan.core.files import is_half_written, lock_folder, read_json, sha256_file, write_json_atomic
+from labelgan.core.files import lock_folder, read_json, require_free, sha256_file, write_json_atomic
+from labelgan.core.progress import Report
 from labelgan.data.curation import BESIDE_SAMPLES, read_curation
 from labelgan.data.prepare.crop import require_lesions_inside
 from labelgan.data.pseudonyms import keyfile, using
@@ -35,8 +36,6 @@ from labelgan.study.results import (
     write_if_new,
     write_verdict,
 )
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -232,12 +231,10 @@ def again(out: Path) -> Path:
 
 
 def _require_study_folder(out: Path) -> None:
-    if out.is_file():
-        raise DataError(out, "is a file; name a folder")
-    if out.is_dir() and not (out / CONFIG).is_file():
-        ours = {".lock", "jobs", "cohort.json", "test-cohort.json", PLACES}
-        if any(path.name not in ours and not is_half_written(path) for path in out.iterdir()):
-            raise DataError(out, "is not empty and holds no study; name another folder")
+    if not (out / CONFIG).is_file():
+        require_free(
+            out, "it holds no study, so name another folder", {"jobs", "cohort.json", "test-cohort.json", PLACES}
+        )
 
 
 def _require_same_names(out: Path) -> None:

@@ -228,7 +228,7 @@ def test_work_is_reported_by_title():
     said = []
     some = Comparable.of(heads(3))
     neighbours(some, some, title="samples", report=lambda *now: said.append(now))
-    assert said == [("samples", 1, 3), ("samples", 2, 3), ("samples", 3, 3)]
+    assert said == [(1, 3, "samples"), (2, 3, "samples"), (3, 3, "samples")]
 
 
 def test_select_takes_all_that_is_there():

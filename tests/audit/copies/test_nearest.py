@@ -87,7 +87,7 @@ def test_where_no_other_patient_is_there_is_no_nearest():
 def test_every_query_is_answered_alone_and_the_same_twice(monkeypatch):
     queries, base = patterns_of(heads(9, 1)), patterns_of(heads(20, 2))
     done = []
-    found = find_nearest(queries, base, report=lambda now, of: done.append((now, of)))
+    found = find_nearest(queries, base, report=lambda now, of, title: done.append((now, of)))
     assert done == [(number + 1, 9) for number in range(9)]
     monkeypatch.setattr("labelgan.audit.copies.nearest._BLOCK", 4)
     monkeypatch.setattr("labelgan.audit.copies.nearest._PIECE", 3)

@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], Path | None, str, str]] = {
         store(T1, voxels("x", shape=(6, 7, 6))),
         T1,
         "error",
-        "6 x 7 x 6 differs from 6 x 7 x 5 of FLAIR",
+        "6×7×6 differs from 6×7×5 of FLAIR",
     ),
     "affine differs": (store(T1, voxels("x"), shifted(2)), T1, "error", "grid corners 2 mm apart"),
     "orientation differs": (store(T1, voxels("x"), AFFINE @ np.diag([-1, 1, 1, 1])), T1, "error", "affine differs"),
@@ -317,7 +317,7 @@ def test_single_slices_are_refused_unless_the_manifest_declares_them(tmp_path: P
         slice_case(tmp_path / "Synthetic" / name)
     report = check_cohort(tmp_path)
     assert [problem.severity for problem in report.problems] == ["error"] * 6
-    assert all("single-voxel axis: shape 6 x 7 x 1" in problem.reason for problem in report.problems)
+    assert all("single-voxel axis: shape 6×7×1" in problem.reason for problem in report.problems)
     (tmp_path / "manifest.json").write_text('{"kind": "synthetic-slices"}')
     assert check_cohort(tmp_path).problems == ()
 
@@ -341,7 +341,7 @@ def test_pictures_of_other_sizes(tmp_path: Path) -> None:
         save_picture(tmp_path / "masks" / f"{name}.png", np.eye(9, 8 + (name == "b"), dtype=np.uint8) * 255)
     report = check_cohort(tmp_path)
     assert rows(report) == [("b", "masks/b.png", "error")]
-    assert "shape 9 x 9 x 1 differs from 8 x 9 x 1 of ch0" in report.problems[0].reason
+    assert "shape 9×9×1 differs from 8×9×1 of ch0" in report.problems[0].reason
 
 
 def test_labels_of_the_dataset_are_respected(tmp_path: Path) -> None:

@@ -271,6 +271,6 @@ def test_wrong_requests(world, tmp_path):
         export_sources([], tmp_path / "out", "wmh")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
-    with pytest.raises(DataError, match="exists and is not an empty folder"):
+    with pytest.raises(DataError, match="is not empty; name another folder"):
         export(world, "real", tmp_path / "full", "wmh")
     assert {path.name for path in tmp_path.iterdir()} == {"full"}

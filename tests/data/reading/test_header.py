@@ -57,7 +57,7 @@ def test_axes_without_a_voxel_are_refused(shape: tuple[int, ...]) -> None:
 def test_sizes_are_refused_just_beyond_their_limits() -> None:
     limits = CheckConfig.build({"max_voxels": 24, "max_file_bytes": 100})
     check_size(PATH, (2, 3, 4), 100, limits)
-    with pytest.raises(DataError, match="claims 5 x 5 = 25 voxels, more than the limit of 24"):
+    with pytest.raises(DataError, match="claims 5×5 = 25 voxels, more than the limit of 24"):
         check_size(PATH, (5, 5), 100, limits)
     with pytest.raises(DataError, match="unfold to 101 bytes, more than the limit of 100"):
         check_size(PATH, (2, 3, 4), 101, limits)
@@ -83,7 +83,7 @@ def test_affines_that_span_space_pass(matrix: np.ndarray) -> None:
     [
         (np.diag([1.0, np.nan, 1]), "NaN or infinity"),
         (np.diag([1.0, np.inf, 1]), "NaN or infinity"),
-        (np.diag([1.0, 0, 1]), r"singular \(voxel size 1 x 0 x 1 mm\)"),
+        (np.diag([1.0, 0, 1]), r"singular \(voxel size 1×0×1 mm\)"),
         (np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1.0]]), "singular"),
         (np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1e-5]]), "singular"),
         (np.diag([1e200, 1, 1]), "singular"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelgan.study.cost import estimate as cost
-from labelgan.study.cost.estimate import Estimate, KindCost, estimate, estimate_plan, in_words, makespan, sizes_of
+from labelgan.study.cost.estimate import Estimate, KindCost, estimate, estimate_plan, makespan, sizes_of
 from labelgan.study.cost.probe import Probe
 from labelgan.study.cost.work import Rate, recipe, work
 from labelgan.study.engine.ledger import Job, Ledger
@@ -160,17 +160,6 @@ def test_sources_are_named():
 def test_the_line():
     kinds = (KindCost(MEMBER, 205, 11, 12000.0, 0.0, "step", 1.0, "probe"),)
     assert Estimate(kinds, 2, 1, 6000.0, 1.0, 0.0).line == "205 jobs, 11 done; about 1 h 40 min on 2 workers"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (0.01, "1 s"), (89, "89 s"), (90, "2 min"), (3569, "59 min"), (3571, "1 h"), (6000, "1 h 40 min"),
-        (7100, "2 h"), (10 * 3600, "10 h"), (71 * 3600, "71 h"), (6 * 86400, "6 days"),
-    ],
-)  # fmt: skip
-def test_times_in_words(seconds, said):
-    assert in_words(seconds) == said
 
 
 def test_sizes_of_cases():

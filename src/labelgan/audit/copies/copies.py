@@ -6,7 +6,7 @@ evidence, not proof, of privacy: a copy changed in another way than is searched 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -14,11 +14,10 @@ import numpy as np
 
 from labelgan.audit.copies.nearest import find_nearest, nearest_features
 from labelgan.audit.copies.patterns import patterns_of
+from labelgan.core.progress import Report
 
 Space = Literal["whole", "parts", "encoder"]
 """Where slices are compared: by the whole pattern, by its likest patches, by an encoder's features."""
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +85,11 @@ def neighbours(
         train: among whom.
         apart: do not compare a patient with itself; both must then have patients.
         title: of the work, for the report.
-        report: called as (title, slices done, slices).
+        report: called with (slices done, slices, title).
     """
     assert not apart or (slices.patients is not None and train.patients is not None)
     groups = (slices.patients, train.patients) if apart else (None, None)
-    progress = None if report is None else lambda done, total: report(title, done, total)
-    found = find_nearest(slices.patterns_NCHW, train.patterns_NCHW, *groups, report=progress)
+    found = find_nearest(slices.patterns_NCHW, train.patterns_NCHW, *groups, title=title, report=report)
     rows: dict[Space, np.ndarray] = {"whole": found.row, "parts": found.part_row}
     distances: dict[Space, np.ndarray] = {"whole": found.distance, "parts": found.part_distance}
     if slices.features_ND is not None and train.features_ND is not None:
@@ -276,7 +274,7 @@ def audit_copies(
         train: what their generator was trained on, with patients.
         held_out: slices of patients that it has not seen, with patients; the limits are set on them.
         pairs: how many of the closest pairs to name, each sample in at most one.
-        report: called as (title, slices done, slices).
+        report: called with (slices done, slices, title).
     """
     assert train.patients is not None
     assert held_out.patients is not None
@@ -365,10 +363,11 @@ def _authenticity(found: list[Neighbours], train: Comparable, report: Report | N
     hit = np.unique(np.concatenate([entry.rows["whole"] for entry in found]))
     assert train.patients is not None
     patterns = train.patterns_NCHW
-    progress = None if report is None else lambda done, total: report("training slices", done, total)
     groups = train.patients[hit], train.patients
     own = np.full(len(train), np.inf)
-    own[hit] = find_nearest(patterns[hit], patterns, *groups, report=progress, whole_only=True).distance
+    own[hit] = find_nearest(
+        patterns[hit], patterns, *groups, title="training slices", report=report, whole_only=True
+    ).distance
     if not np.isfinite(own[hit]).all():
         return [None] * len(found)
     return [float((entry.distances["whole"] >= own[entry.rows["whole"]]).mean()) for entry in found]

@@ -8,7 +8,6 @@ patterns, whole and by quadrants; the exact one compares every query with the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from labelgan.audit.copies.patterns import halved, unit_vectors
+from labelgan.core.progress import Report
 
 MAX_SHIFT = 4
 """Largest shift along rows and along columns, working pixels; an eighth of the side of slices below 32."""
@@ -27,8 +27,6 @@ _PIECE = 256
 _COARSE_SHIFTS = list(product(range(-MAX_SHIFT // 2, MAX_SHIFT // 2 + 1), repeat=2))  # of halved patterns
 _FINALISTS = 2
 _FLAT = 1e-3  # a channel with less power than this in the base slice does not count
-
-Report = Callable[[int, int], None]
 
 
 class _Stage(NamedTuple):
@@ -71,6 +69,7 @@ def find_nearest(
     base_MCHW: np.ndarray,
     query_groups: np.ndarray | None = None,
     base_groups: np.ndarray | None = None,
+    title: str = "",
     report: Report | None = None,
     *,
     whole_only: bool = False,
@@ -82,7 +81,8 @@ def find_nearest(
         base_MCHW: (M, C, h, w) patterns.
         query_groups: (N,) patient of every query; with ``base_groups``, a query is not compared with its own patient.
         base_groups: (M,) patient of every base slice.
-        report: called as (queries done, queries).
+        title: of the work, for the report.
+        report: called with (queries done, queries, title).
         whole_only: look for candidates by the whole slice alone, which is faster; the likest parts are then those
             among the slices that are alike as a whole.
     """
@@ -102,7 +102,7 @@ def find_nearest(
         if len(rows := candidates[number]):
             _enter_nearest(found, number, queries_NCHW[number], base_MCHW, rows)
         if report is not None:
-            report(number + 1, count)
+            report(number + 1, count, title)
     return found
 
 

@@ -23,6 +23,7 @@ from labelgan.audit.fidelity.features import lesion_masks, unit_images
 from labelgan.audit.slices import AuditSlices
 from labelgan.config.audit import AuditEncoderConfig
 from labelgan.core.errors import CheckpointError
+from labelgan.core.progress import Report
 from labelgan.core.rng import generator_for, reseed_torch
 from labelgan.training.checkpoint import load_tensors, load_weights, save_tensors
 
@@ -35,8 +36,6 @@ WIDEST = (
 )
 _NOISE, _GAIN = 0.3, 0.2  # most noise and gain, on the scale of -1 to 1
 _MASK_WEIGHT = 4.0  # lesions are few pixels
-
-Report = Callable[[int, int, str], None]
 
 
 class AuditEncoder(nn.Module):

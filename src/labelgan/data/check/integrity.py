@@ -10,6 +10,7 @@ import numpy as np
 from labelgan.config.base import CheckConfig
 from labelgan.core.errors import DataError
 from labelgan.core.files import SAFE_ID_WORDS, is_safe_id
+from labelgan.core.words import times
 from labelgan.data.case import Case, Cohort
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severity
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
@@ -221,7 +222,7 @@ class _CaseChecker:
         if singles > int(self._is_slice(header)):
             self._tell(
                 ref.path,
-                f"a single-voxel axis: shape {_times(header.shape)}, and a volume is expected: export the whole series",
+                f"a single-voxel axis: shape {times(header.shape)}, and a volume is expected: export the whole series",
             )
             return  # it is no grid for other files to be held against, nor the other way round
         spacing = header.spacing_mm
@@ -238,7 +239,7 @@ class _CaseChecker:
             return
         name, first = self.reference
         if header.shape != first.shape:
-            differs = f"shape {_times(header.shape)} differs from {_times(first.shape)} of {name}"
+            differs = f"shape {times(header.shape)} differs from {times(first.shape)} of {name}"
             self._tell(ref.path, f"{differs}: {_RESAMPLE}")
             return
         apart = _apart_mm(header.corners_mm(), first.corners_mm())
@@ -280,7 +281,7 @@ class _CaseChecker:
             self._tell(ref.path, f"brain mask: {error.reason}", "warning")
             return
         if self.reference is not None and header.shape != self.reference[1].shape:
-            self._tell(ref.path, f"brain mask of shape {_times(header.shape)} does not fit the images", "warning")
+            self._tell(ref.path, f"brain mask of shape {times(header.shape)} does not fit the images", "warning")
         if not (volume.data > 0).any():
             self._tell(ref.path, "the brain mask is empty", "warning")
 
@@ -309,10 +310,6 @@ def _is_finite_throughout(data: np.ndarray) -> bool:
 def _apart_mm(corners: np.ndarray, others: np.ndarray) -> float:
     with np.errstate(all="ignore"):
         return float(np.sqrt(((corners - others) ** 2).sum(axis=1)).max())
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)
 
 
 def _mm(distance: float) -> str:

@@ -7,13 +7,14 @@ slices, two sources never share an id by accident, and a mixed folder says of ev
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labelgan.core.errors import ConfigError, DataError
-from labelgan.core.files import new_folder, write_json_atomic, write_text_atomic
+from labelgan.core.files import new_folder, require_free, write_json_atomic, write_text_atomic
+from labelgan.core.progress import Report
 from labelgan.core.provenance import provenance
 from labelgan.data.case import Case
 from labelgan.data.export.card import CARD, cohort_card
@@ -47,7 +48,7 @@ def export_sources(
     folds: int | None = None,
     seed: int = 0,
     drop_other: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Report | None = None,
 ) -> Exported:
     """Writes one or more cohorts as one, in one format. The folder appears whole, or not at all.
 
@@ -75,8 +76,7 @@ def export_sources(
     if not roots:
         raise ConfigError("SOURCES", "name at least one cohort")
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(out, "exists and is not an empty folder; name another")
+    require_free(out)
     sources = [Source.open(root, exclude) for root in roots]
     _require_known(exclude, sources)
     mix = _Mix(sources, _prefixes(sources), tuple(channels) or sources[0].channels, drop_other, progress)
@@ -144,7 +144,7 @@ class _Mix:
         prefixes: Sequence[str | None],
         channels: tuple[str, ...],
         drop_other: bool,
-        progress: Callable[[int, int, str], None] | None,
+        progress: Report | None,
     ) -> None:
         self.sources, self.prefixes, self.channels = sources, prefixes, channels
         self.drop_other, self.progress = drop_other, progress

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labelgan.core.errors import ConfigError, DataError
-from labelgan.core.files import make_folder, write_bytes_atomic, write_json_atomic
+from labelgan.core.errors import ConfigError
+from labelgan.core.files import is_free, make_folder, require_free, write_bytes_atomic, write_json_atomic
 from labelgan.core.rng import generator_for
 from labelgan.core.version import __version__
 from labelgan.data.export.write import nifti_bytes
@@ -214,11 +214,9 @@ def write_phantom_cohort(
 
 
 def _make_room(out: Path, force: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(out, "is a file; a folder is wanted")
-    if out.is_dir() and any(out.iterdir()):
-        if not force:
-            raise DataError(out, "is not empty; choose another folder, or --force to replace the phantoms in it")
+    if not (force and out.is_dir()):
+        require_free(out, "choose another folder, or --force to replace the phantoms in it")
+    if not is_free(out):
         for site in SCANNERS:
             if (out / site).is_dir() and not (out / site).is_symlink():
                 shutil.rmtree(out / site)

@@ -14,7 +14,8 @@ import numpy as np
 
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError, LabelganError
-from labelgan.core.files import new_folder, read_json, write_json_atomic, write_text_atomic
+from labelgan.core.files import is_free, new_folder, read_json, write_json_atomic, write_text_atomic
+from labelgan.core.progress import Report
 from labelgan.core.version import __version__
 from labelgan.data.case import Case, Cohort, require_safe_ids
 from labelgan.data.manifests import STORE_FORMAT, Intensity, StoredCase
@@ -23,8 +24,6 @@ from labelgan.data.prepare.crop import crop_warning, fitting_spacing, require_le
 from labelgan.data.prepare.face import face_warning
 from labelgan.data.store import INDEX_DTYPE, SliceStore, StoreManifest, require_known
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
-
-Progress = Callable[[int, int, str], None]
 
 
 class ArrayWriter:
@@ -68,7 +67,7 @@ def prepare_store(
     *,
     exclude: Collection[str] = (),
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> SliceStore:
     """Makes the slice store of a cohort: ``labelgan prepare``. The store appears whole, or not at all.
@@ -107,7 +106,7 @@ def prepare_store(
 
 
 def _require_free(out: Path, force: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if is_free(out):
         return
     try:
         content = read_json(out / "manifest.json")
@@ -121,7 +120,7 @@ def _require_free(out: Path, force: bool) -> None:
 
 
 def _write_store(
-    cohort: Cohort, folder: Path, config: PrepareConfig, exclude: Collection[str], progress: Progress | None
+    cohort: Cohort, folder: Path, config: PrepareConfig, exclude: Collection[str], progress: Report | None
 ) -> int:
     """Writes the files of a store; gives the number of cases that may show a face."""
     cases = [case for case in cohort.cases if case.id not in exclude and case.patient not in exclude]
@@ -200,7 +199,7 @@ class PackedBrain:
 
 
 def _fit_spacing(
-    cases: Sequence[Case], config: PrepareConfig, channels: tuple[str, ...], progress: Progress | None
+    cases: Sequence[Case], config: PrepareConfig, channels: tuple[str, ...], progress: Report | None
 ) -> tuple[float | None, dict[str, PackedBrain]]:
     """The pixel size at which slices hold every brain, and the brains that were found for it."""
     found, reaches = {}, []

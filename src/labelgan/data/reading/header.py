@@ -12,6 +12,7 @@ import numpy as np
 
 from labelgan.config.base import CheckConfig
 from labelgan.core.errors import DataError
+from labelgan.core.words import times
 
 DEFAULT_LIMITS = CheckConfig.build({})
 _GEOMETRY = "set its sform again, or export the image again"
@@ -67,13 +68,13 @@ def check_size(path: Path, shape: tuple[int, ...], bytes_unfolded: int, limits: 
     if any(size < 1 for size in shape):
         raise DataError(
             path,
-            f"the header claims the shape {_times(shape)}: every axis needs at least one voxel; export the image again",
+            f"the header claims the shape {times(shape)}: every axis needs at least one voxel; export the image again",
         )
     voxels = math.prod(shape)
     if voxels > limits.max_voxels:
         raise DataError(
             path,
-            f"the header claims {_times(shape)} = {voxels:.3g} voxels, more than the limit of {limits.max_voxels:.3g}; "
+            f"the header claims {times(shape)} = {voxels:.3g} voxels, more than the limit of {limits.max_voxels:.3g}; "
             "crop the image, or export it again where that is not its size",
         )
     if bytes_unfolded > limits.max_file_bytes:
@@ -91,12 +92,8 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         # The volume of the cell of unit axes: 1 for perpendicular axes, 0 for axes in one plane.
         volume = abs(np.linalg.det(affine[:3, :3] / np.where(lengths > 0, lengths, 1.0)))
     if not np.isfinite(lengths).all() or lengths.min() <= 0 or not volume > 1e-4:
-        spacing = " x ".join(f"{length:g}" for length in lengths)
+        spacing = "×".join(f"{length:g}" for length in lengths)
         raise DataError(path, f"the header's affine is singular (voxel size {spacing} mm): {_GEOMETRY}")
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in shape)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from labelgan.config.study import EngineConfig, StudyConfig
+from labelgan.core.words import duration
 from labelgan.study.cohort import KnownCohort
 from labelgan.study.cost.probe import BUDGET_S, Probe, measure
 from labelgan.study.cost.work import (
@@ -108,24 +109,11 @@ class Estimate:
     @property
     def line(self) -> str:
         """The answer in one line."""
-        left = "nothing is left" if self.done == self.jobs else f"about {in_words(self.wall_s)}"
+        left = "nothing is left" if self.done == self.jobs else f"about {duration(self.wall_s)}"
         if self.unknown:
             left = f"{left.replace('about', 'more than')}, as nothing is known of {', '.join(self.unknown)}"
         several = "1 worker" if self.workers == 1 else f"{self.workers} workers"
         return f"{self.jobs} jobs, {self.done} done; {left} on {several}"
-
-
-def in_words(seconds: float) -> str:
-    """Gives a time as people say it: 40 s, 12 min, 1 h 40 min, 15 h, 6 days."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    if round(minutes) < 60:
-        return f"{round(minutes)} min"
-    if minutes < 9.9 * 60:
-        hours, rest = divmod(round(minutes / 10) * 10, 60)
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{round(minutes / 60)} h" if minutes < 72 * 60 else f"{round(minutes / 60 / 24)} days"
 
 
 def estimate_plan(

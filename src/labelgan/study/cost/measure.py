@@ -24,6 +24,7 @@ from labelgan.config.base import PrepareConfig
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.core.errors import LabelganError
+from labelgan.core.progress import Report
 from labelgan.data.case import Case
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import ImageRef
@@ -32,8 +33,6 @@ from labelgan.study.plan import AUDIT, GENERATOR, MEMBER, PREDICT, PREPARE, SAMP
 MOST_STEPS = 40  # of one training that is timed
 MANY = 0.7  # of a budget's rest, for the larger batch
 DRAWN = 1 / 12  # of a game's step for a slice: what it takes to draw one, for generator and critic of like size
-
-Report = Callable[[int, int, str], None]
 
 
 def now() -> np.ndarray:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.progress import Report
 from labelgan.study.engine.base import Engine
 from labelgan.study.engine.ledger import Job, Ledger
-
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

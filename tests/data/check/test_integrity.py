@@ -288,7 +288,7 @@ def test_implausible_spacing_is_told_of_every_file(tmp_path: Path, spacing: floa
     store(MASK, lesion_mask("z"), affine)(tmp_path)
     report = check_cohort(tmp_path)
     assert rows(report) == [("p2", path.as_posix(), "warning") for path in (FLAIR, T1, MASK)]
-    assert f"implausible voxel size 1 x 1.5 x {spacing:g} mm" in report.problems[0].reason
+    assert f"implausible voxel size 1×1.5×{spacing:g} mm" in report.problems[0].reason
 
 
 @pytest.mark.parametrize("name", ["a b", "é", "x" * 65, "a'b", "a;b"])

@@ -227,7 +227,7 @@ class _CaseChecker:
             return  # it is no grid for other files to be held against, nor the other way round
         spacing = header.spacing_mm
         if not header.is_picture and not all(_SMALLEST_SPACING_MM <= s <= _LARGEST_SPACING_MM for s in spacing):
-            self._tell(ref.path, f"implausible voxel size {' x '.join(f'{s:g}' for s in spacing)} mm", "warning")
+            self._tell(ref.path, f"implausible voxel size {'×'.join(f'{s:g}' for s in spacing)} mm", "warning")
         if header.qform is not None:
             apart = _apart_mm(header.corners_mm(), grid_corners(header.shape, header.qform))
             if not apart <= _QFORM_SLACK * self.limits.grid_tolerance_mm:

@@ -14,7 +14,8 @@ from labelgan.core.rng import generator_for
 from labelgan.data.pictures import encode_png
 from labelgan.report.overlays import draw_overlay
 from labelgan.report.study import StudyPicture, StudyPictures, write_study_report
-from labelgan.study.verdict.verdict import make_verdict, read_scores
+from labelgan.scoring.scores_csv import read_scores
+from labelgan.study.verdict.verdict import make_verdict
 from pages import elements, references, text_of
 from studies import ARMS, change_json, write_json, write_study
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from labelgan.core.errors import DataError
-from labelgan.report.study_files import read_scores, read_study
+from labelgan.report.study_files import read_study
 from labelgan.scoring.metrics import METRICS
 from studies import ARMS, change_json, write_study
 
@@ -138,25 +138,6 @@ def test_json_without_nan_is_asked_for(study):
     path.write_text(json.dumps(values))
     with pytest.raises(DataError, match=r"summary\.0\.mean"):
         read_study(study)
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (lambda lines: [lines[0].replace("dsc,", "dice,"), *lines[1:]], "has no column dsc"),
-        (lambda lines: [*lines[:-1], lines[-1][:20]], "after 49 rows: a row has too many or too few cells"),
-        (lambda lines: [*lines, lines[-1] + ",1"], "after 50 rows: a row has too many or too few cells"),
-        (lambda lines: [*lines, lines[-1]], "after 50 rows: case 'P010' stands twice"),
-        (lambda lines: [lines[0], lines[1].replace("fold-00,9", "fold-00,nine")], "after 0 rows: invalid literal"),
-        (lambda lines: [lines[0], "f,9,0,real,,P,P,nan,,,,,,"], "after 0 rows: a score is not finite"),
-        (lambda lines: [lines[0], '"f,9'], "after 0 rows: unexpected end of data"),
-    ],
-)
-def test_damaged_scores_say_where(study, damage, reason):
-    path = study / "scores.csv"
-    path.write_text("\n".join(damage(path.read_text().splitlines())) + "\n")
-    with pytest.raises(DataError, match=reason):
-        read_scores(path)
 
 
 def test_a_file_in_place_of_a_folder(tmp_path):

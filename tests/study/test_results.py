@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from labelgan.scoring.scores_csv import COLUMNS
 from labelgan.study.engine.ledger import Ledger
-from labelgan.study.results import COLUMNS, scores_csv, shareable, study_json, write_if_new
+from labelgan.study.results import scores_csv, shareable, study_json, write_if_new
 from labelgan.study.run import StudySources, look
 
 

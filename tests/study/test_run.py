@@ -16,10 +16,10 @@ from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.gan.sample import sample_cohort
+from labelgan.scoring.scores_csv import COLUMNS
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.plan import MEMBER
-from labelgan.study.results import COLUMNS
 from labelgan.study.run import StudySources, again, look, make_plan, run_study
 from tiny import tiny_study_config
 

@@ -18,6 +18,10 @@ def _unknown() -> np.ndarray:
     return _UNKNOWN
 
 
+DONOR_HEIGHT = 0.15  # of the brain's height; a lesion comes from no further above or below, where there is one
+MARGIN = (1.0, 3.0)  # pixels over which a lesion that was laid in fades into its surroundings
+
+
 @dataclass(frozen=True, eq=False)
 class Slices:
     """Labelled slices of one grid and scale. Letters: N slices, C channels, H rows, W columns.
@@ -93,3 +97,10 @@ class Slices:
     def blocks(self, size: int) -> Iterator[slice]:
         """Python slices that cut the rows into blocks, so that work on them stays bounded in memory."""
         return (slice(start, min(start + size, len(self))) for start in range(0, len(self), size))
+
+
+def fading_out(lesion_HW: np.ndarray, margin: float) -> np.ndarray:
+    """Weights max(0, 1 - d / (m + 1)), d pixels from the lesion: 1 in it, 0 further out than ``margin`` m. float64."""
+    from scipy import ndimage
+
+    return np.clip(1 - np.asarray(ndimage.distance_transform_edt(~lesion_HW)) / (margin + 1), 0, 1)

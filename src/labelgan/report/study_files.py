@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from labelgan.core.errors import DataError
 from labelgan.core.files import read_json
 from labelgan.scoring.metrics import METRICS
+from labelgan.scoring.scores_csv import VOXELS, read_scores
 
 HELPS, HARMS, NO_EVIDENCE = "helps", "harms", "no evidence"
-SCORE_COLUMNS = ("fold", "n_train", "repeat", "arm", "patient", "case", *METRICS)
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
@@ -229,7 +228,7 @@ def read_study(folder: Path) -> StudyFiles:
     study = _read(folder / "study.json", StudyFile)
     if len(set(study.arms)) < len(study.arms):
         raise DataError(folder / "study.json", "names an arm twice")
-    rows = read_scores(folder / "scores.csv")
+    rows = _rows(folder / "scores.csv")
     path = folder / "verdict.json"
     verdict = None if study.status == "incomplete" and not path.exists() else _read(path, VerdictFile)
     folds = {fold.name for fold in study.folds}
@@ -258,40 +257,14 @@ def _read(path: Path, form: type[Form]) -> Form:
         raise DataError(path, f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
-def read_scores(path: Path) -> list[Row]:
-    """Reads scores.csv; raises DataError naming the line that is damaged."""
-    rows: list[Row] = []
-    seen: set[tuple[str, ...]] = set()
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            missing = [name for name in SCORE_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise DataError(path, f"has no column {', '.join(missing)}")
-            for values in reader:
-                row = _row(values)
-                key = (row.fold, row.arm, row.patient, row.case)
-                if key in seen:
-                    raise ValueError(f"case {row.case!r} stands twice in fold {row.fold!r} of arm {row.arm!r}")
-                seen.add(key)
-                rows.append(row)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise DataError(path, f"is damaged after {len(rows)} rows: {error}") from None
-    return rows
+def _rows(path: Path) -> list[Row]:
+    """Rows of scores.csv; a study that has just begun may have none."""
+    frame: Any = read_scores(path, may_be_empty=True)
+    return [_row(values) for values in frame.to_dict("records")]
 
 
 def _row(values: dict[str, Any]) -> Row:
-    if None in values or None in values.values():
-        raise ValueError("a row has too many or too few cells")
-    scores = {name: float(values[name]) if values[name] else None for name in METRICS}
-    if not all(math.isfinite(score) for score in scores.values() if score is not None):
-        raise ValueError("a score is not finite; what is undefined stays empty")
-    return Row(
-        *(values["fold"], int(values["n_train"]), int(values["repeat"]), values["arm"], values["patient"]),
-        values["case"],
-        scores,
-        values.get("site") or "",
-        *(int(values[name]) if values.get(name) else None for name in ("lesion_voxels", "predicted_voxels")),
-    )
+    known = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+    scores = {name: known.pop(name) for name in METRICS}
+    voxels = {name: None if known[name] is None else int(known[name]) for name in VOXELS}
+    return Row(scores=scores, **{**known, **voxels})

@@ -10,13 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from labelgan.data.slices import Slices
+from labelgan.data.slices import DONOR_HEIGHT, MARGIN, Slices, fading_out
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
-HEIGHT = 0.15  # of the brain's height; lesions come from slices no further above or below, where there are such
 SHIFT = 0.1  # of the sides; the largest shift along rows and columns
-MARGIN = (1.0, 3.0)  # pixels over which a pasted lesion's surroundings fade out
 TRIES = 10  # shifts that are tried until most of the lesion lies inside the head
 INSIDE = 0.5  # share of the lesion that must
 
@@ -76,7 +74,7 @@ class CopyPaste:
         """A lesion slice of another patient, from about the same height where there is one."""
         others = self.donors[self.patients[self.donors] != self.patients[row]]
         heights = self.store.index["z_fraction"]
-        near = others[np.abs(heights[others] - heights[row]) <= HEIGHT]
+        near = others[np.abs(heights[others] - heights[row]) <= DONOR_HEIGHT]
         choice = near if len(near) else others
         return int(rng.choice(choice)) if len(choice) else None
 
@@ -98,16 +96,13 @@ def paste_lesions(
     Returns:
         The new image and mask.
     """
-    from scipy import ndimage
-
     (source_CHW, source_HW), (target_CHW, target_HW) = source, target
     moved_HW = _moved(source_HW, paste)
     lesion_HW = moved_HW == LESION
     if not lesion_HW.any():
         return target_CHW, target_HW
-    distance_HW = np.asarray(ndimage.distance_transform_edt(~lesion_HW))
     free_HW = brain_HW & (moved_HW != OTHER_PATHOLOGY) & (target_HW != OTHER_PATHOLOGY)
-    weight_HW = np.clip(1 - distance_HW / (paste.margin + 1), 0, 1).astype(np.float32) * free_HW
+    weight_HW = fading_out(lesion_HW, paste.margin).astype(np.float32) * free_HW
     # Pixels that the shift brought in from outside carry no image.
     weight_HW *= _moved(np.ones_like(source_HW), paste)
     image_CHW = target_CHW + weight_HW * (_moved(source_CHW, paste) - target_CHW)

@@ -90,7 +90,7 @@ class Judge:
         from labelgan.data.layouts.detect import read_cohort
         from labelgan.data.store import SliceStore
 
-        def tell(what: str, done: int, total: int) -> None:
+        def tell(done: int, total: int, what: str) -> None:
             if state is not None:
                 state["text"] = f"{what}: {done} of {total}"
 
@@ -106,7 +106,7 @@ class Judge:
             raise DataError(source.title, "no slice store here holds its generator's training cases; name it too")
         fitted = SampleFilter.fit(AuditSlices.from_store(store, keep=list(wanted)), report=tell)
         samples = AuditSlices.from_cohort(
-            cohort, store, progress=lambda done, total, _: tell("samples read", done, total)
+            cohort, store, progress=lambda done, total, _: tell(done, total, "samples read")
         )
         reasons = fitted.judge(samples, report=tell).reasons.tolist()
         keys = {case.id: case.slices for case in list(self.index.cases.values()) if case.source is source}

@@ -15,7 +15,7 @@ from labelgan.config.study import StudyConfig
 from labelgan.core.files import write_json_atomic, write_text_atomic
 from labelgan.core.provenance import provenance
 from labelgan.data.pseudonyms import keyfile
-from labelgan.scoring.metrics import METRICS
+from labelgan.scoring.scores_csv import COLUMNS
 from labelgan.study.arms import ARMS
 from labelgan.study.cohort import KnownCohort, facts_of
 from labelgan.study.engine.ledger import Job, Ledger
@@ -23,11 +23,6 @@ from labelgan.study.jobs import AUDIT_FOLDER
 from labelgan.study.plan import Plan
 
 STUDY, SCORES, VERDICT, REPORT, CONFIG = "study.json", "scores.csv", "verdict.json", "report.html", "config.toml"
-COLUMNS = (
-    *("fold", "n_train", "repeat", "arm", "site", "patient", "case"),
-    *METRICS,
-    *("lesion_voxels", "predicted_voxels"),
-)
 COMPLETE, INCOMPLETE = "complete", "incomplete"
 
 
@@ -141,7 +136,8 @@ def shareable(config: StudyConfig) -> StudyConfig:
 
 def write_verdict(folder: Path, seed: int, references: Sequence[str]) -> dict[str, Any]:
     """Makes verdict.json from scores.csv and gives it; see `study.verdict`. The first reference is the main one."""
-    from labelgan.study.verdict.verdict import make_verdict, read_scores
+    from labelgan.scoring.scores_csv import read_scores
+    from labelgan.study.verdict.verdict import make_verdict
 
     verdict = make_verdict(read_scores(folder / SCORES), references=references, seed=seed)
     write_json_atomic(folder / VERDICT, verdict)

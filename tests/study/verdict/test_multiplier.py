@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from bench.experiments import multiplier_coverage
 from labelgan.core.rng import generator_for
+from labelgan.scoring.scores_csv import check_scores
 from labelgan.study.verdict.multiplier import Candidates, isotonic, multipliers_of, patients_needed
-from labelgan.study.verdict.score_table import check_scores, tables_of
+from labelgan.study.verdict.score_table import tables_of
 from labelgan.study.verdict.statistics import Resamples
 from labelgan.study.verdict.verdict import make_verdict
 from scores import make_scores

@@ -12,7 +12,8 @@ from bench.experiments import verdict_power
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS
-from labelgan.study.verdict.verdict import make_verdict, read_scores
+from labelgan.scoring.scores_csv import read_scores
+from labelgan.study.verdict.verdict import make_verdict
 from scores import make_scores
 
 ARM = "classical+synthetic"

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from labelgan.config.gan import ContentConfig
 from labelgan.core.errors import ConfigError
-from labelgan.data.slices import Slices
+from labelgan.data.slices import DONOR_HEIGHT, MARGIN, Slices, fading_out
 from labelgan.data.volume import LESION
 from labelgan.gan.inputs.appearance import smooth_noise
 from labelgan.gan.inputs.content import Content
@@ -23,9 +23,7 @@ from labelgan.gan.inputs.content import Content
 INSIDE = 0.7  # share of the lesion that must lie in the brain
 TRIES = 12
 NEAR_HEIGHT = 0.08  # of the brain; an anatomy comes from no further above or below than this, where there is one
-DONOR_HEIGHT = 0.15  # likewise a lesion
 RING = (1, 5)  # pixels around a lesion that count as its surroundings
-MARGIN = (1.0, 3.0)  # pixels over which a lesion fades into its surroundings
 LOADS = {"none": (0.0, 0.0), "low": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "high": (2 / 3, 1.0)}
 
 
@@ -219,8 +217,7 @@ class Composer:
             return image_CHW
         facts, gain = self.facts[number], float(np.exp(rng.normal(0, self.config.contrast)))
         fade = rng.uniform(*MARGIN)
-        away_HW = np.asarray(ndimage.distance_transform_edt(~lesion_HW))
-        weight_HW = np.clip(1 - away_HW / (fade + 1), 0, 1) * brain_HW
+        weight_HW = fading_out(lesion_HW, fade) * brain_HW
         around_HW = _ring(lesion_HW, brain_HW & ~own_HW)
         grain_HW = smooth_noise(rng, lesion_HW.shape, rng.uniform(1, 4))
         painted = image_CHW.copy()

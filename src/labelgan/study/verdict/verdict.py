@@ -15,9 +15,10 @@ import numpy as np
 
 from labelgan.core.errors import ConfigError
 from labelgan.scoring.metrics import METRICS
+from labelgan.scoring.scores_csv import check_scores, read_scores
 from labelgan.study.arms import references_of
 from labelgan.study.verdict.multiplier import multipliers_of
-from labelgan.study.verdict.score_table import ScoreTable, check_scores, read_scores, tables_of
+from labelgan.study.verdict.score_table import ScoreTable, tables_of
 from labelgan.study.verdict.statistics import (
     DECIMALS,
     Resamples,

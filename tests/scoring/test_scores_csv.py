@@ -94,7 +94,7 @@ def test_a_study_that_has_just_begun_has_no_scores_yet(tmp_path) -> None:
         (lambda lines: [*lines, lines[-1] + ",1"], "cannot be read as CSV: .*Expected 14 fields in line 8, saw 15"),
         (lambda lines: [*lines, lines[-1]], "has two scores of case p02 in arm real"),
         (lambda lines: [*lines[:-1], lines[-1][:30]], "line 7: the row has too few cells"),
-        (lambda lines: [lines[0], '"f,9'], "cannot be read as CSV: .*EOF"),
+        (lambda lines: [lines[0], '"f,9'], "cannot be read as CSV: unexpected end of data"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, damage, said) -> None:

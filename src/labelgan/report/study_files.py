@@ -264,7 +264,9 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _row(values: dict[str, Any]) -> Row:
-    known = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+    known: dict[str, Any] = {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()
+    }
     scores = {name: known.pop(name) for name in METRICS}
     voxels = {name: None if known[name] is None else int(known[name]) for name in VOXELS}
     return Row(scores=scores, **{**known, **voxels})

@@ -37,7 +37,8 @@ def read_scores(path: str | Path, *, may_be_empty: bool = False) -> DataFrame:
 
     path = Path(path)
     try:
-        frame = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        # The parser in C takes a missing cell for an empty one, which a metric may be.
+        frame = pandas.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", engine="python")
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(path, f"cannot be read as CSV: {error}") from None
     torn: Any = frame.isna().any(axis=1)  # an empty cell is "", a missing one NaN

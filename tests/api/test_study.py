@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,17 @@ def test_a_parent_run_settles_the_generator():
     assert api_study.study_sources("data", start_from=config.start_from).start_from is not None
     with pytest.raises(DataError, match="not a run folder"):
         api_study.study_config(start_from="nowhere")
+
+
+@pytest.mark.parametrize("name", ["2024-05-01", "2019", "true", "none"])
+def test_a_parent_run_may_have_any_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(labelgan.phantom_generator(), name)
+    config = api_study.study_config(start_from=name)
+    assert config.start_from == name
+    Path("study.toml").write_text(shareable(config).to_toml())
+    assert api_study.study_config(config="study.toml") == config
+    assert api_study.study_sources("data", start_from=config.start_from).start_from == Path(name)
 
 
 def test_a_file_settles_everything(tmp_path):

@@ -12,7 +12,7 @@ import labelgan
 from labelgan import api
 from labelgan.cli import app as cli
 from labelgan.cli.app import run_command
-from tiny import SETTINGS
+from tiny import SEG_SETTINGS, SETTINGS
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -287,3 +287,19 @@ def test_resume_takes_the_settings_of_the_run(capsys, phantom_store, tmp_path):
     assert line == f"--model wgan: {out} is a run of gan"
     line = fails(capsys, "train", phantom_store.path, "--out", out, "--resume", "--steps", "9", "--set", "train.seed=3")
     assert line == f"{out}: was trained with train.seed = 0, not 3"
+
+
+def test_folders_may_be_named_like_values(capsys, phantom_store, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(phantom_store.path, "true")
+    shutil.copytree(tiny_run, "none")
+    more = [*tiny_settings("train.steps=1"), "--device", "cpu"]
+    segmenter = [part for setting in SEG_SETTINGS for part in ("--set", setting)]
+    for arguments in (
+        ["train", "true", "--out", "2024-05-01", "--start-from", "none", *more],
+        ["sample", "2024-05-01", "--out", "2019", "--num", "4", "--force"],
+        ["segment", "train", "true", "--out", "1e3", "--synthetic", "2019", *segmenter],
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert code == 0, err
+    assert json.loads(Path("1e3/manifest.json").read_text())["synthetic"]

@@ -13,7 +13,8 @@ def test_settings_survive_toml(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting", ["gates.max_duplicates=1.5", "fidelity.neighbours=0", "encoder.side=20", "data.device=3", "gates.x=1"]
+    "setting",
+    ["gates.max_duplicates=1.5", "fidelity.neighbours=0", "encoder.side=20", "data.threads=auto", "gates.x=1"],
 )
 def test_what_makes_no_sense_is_refused(setting):
     with pytest.raises(ConfigError, match=setting.partition("=")[0].split(".")[-1]):

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from labelgan.config.base import CheckConfig, PrepareConfig
+from labelgan.config.audit import AuditConfig
+from labelgan.config.base import CheckConfig, PrepareConfig, merge
+from labelgan.config.catalogue import TOPICS, walk
+from labelgan.config.study import StudyConfig
 from labelgan.core.errors import ConfigError
 
 finite = st.floats(1e-6, 1e6)
@@ -30,6 +35,60 @@ def test_toml_round_trip(tmp_path_factory, config):
     path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     path.write_text(config.to_toml(), encoding="utf-8")
     assert PrepareConfig.from_toml(path) == config
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_none_survives_the_toml_round_trip_of_every_setting_that_may_be_none(tmp_path, topic):
+    kind, path = TOPICS[topic].config, tmp_path / "config.toml"
+    for key, info, _ in walk(kind):
+        if type(None) in get_args(info.annotation):
+            config = kind().replace({key: None})
+            path.write_text(config.to_toml() or "\n", encoding="utf-8")
+            assert kind.from_toml(path) == config, key
+
+
+LOOKS_LIKE_A_VALUE = ["2024-05-01", "2019", "true", "none", "None", "1e3", "[1]", '"quoted"', " padded "]
+
+
+@given(name=st.sampled_from(LOOKS_LIKE_A_VALUE) | st.text())
+@settings(max_examples=60, deadline=None)
+def test_text_stays_text_whatever_it_looks_like(tmp_path_factory, name):
+    path = tmp_path_factory.getbasetemp() / "text.toml"
+    config = StudyConfig().replace({"start_from": name, "audit.encoder.path": name})
+    assert (config.start_from, config.audit.encoder.path) == (name, name)
+    path.write_text(config.to_toml(), encoding="utf-8")
+    assert StudyConfig.from_toml(path) == config
+
+
+def test_values_are_replaced_by_dotted_key_and_checked(tmp_path):
+    config = StudyConfig().replace({"generator.train.steps": 5, "prepare.size": [64, 96], "start_from": tmp_path})
+    assert (config.generator.train.steps, config.prepare.size, config.start_from) == (5, (64, 96), str(tmp_path))
+    assert config.replace({}) == config == config.with_settings({})
+    assert config.with_settings({"start_from": "true"}).start_from == "true"
+    with pytest.raises(ConfigError, match=r"^generator\.train\.stepz: unknown setting 'generator\.train\.stepz'$"):
+        config.replace({"generator.train.stepz": 5})
+    with pytest.raises(ConfigError, match=r"setting 'generator\.train\.steps': .* \(got 0\)"):
+        config.replace({"generator.train.steps": 0})
+    with pytest.raises(ConfigError, match=r"setting 'start_from': .*string \(got 2019\)"):
+        config.replace({"start_from": 2019})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [*((name, name) for name in ("2024-05-01", "2019", "true")), ("none", None), ('"none"', "none"), ("a.pt", "a.pt")],
+)
+def test_a_setting_that_is_text_needs_no_quotes(text, value):
+    assert AuditConfig().with_settings([f"encoder.path={text}"]).encoder.path == value
+
+
+def test_layers_are_put_over_one_another_part_by_part():
+    base = {"a": {"b": 1, "c": {"d": 2}}, "e": [3]}
+    assert merge(base, {"a": {"c": {"f": 4}}, "e": []}, {"g": {"h": 5}}) == {
+        "a": {"b": 1, "c": {"d": 2, "f": 4}},
+        "e": [],
+        "g": {"h": 5},
+    }
+    assert base == {"a": {"b": 1, "c": {"d": 2}}, "e": [3]}
 
 
 def test_configurations_do_not_change():
@@ -122,7 +181,7 @@ def test_limits_are_positive():
 def test_toml_that_python_cannot_hold_is_one_config_error(tmp_path, text):
     path = tmp_path / "config.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+    with pytest.raises(ConfigError, match=r"cannot be read as TOML|unknown setting 'a'"):
         PrepareConfig.from_toml(path)
     with pytest.raises(ConfigError):
         PrepareConfig.build({}).with_settings([f"size={text.removeprefix('a = ')}"])

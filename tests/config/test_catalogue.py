@@ -21,7 +21,7 @@ from labelgan.config.catalogue import (
 from labelgan.config.gan import MODELS, GanConfig
 from labelgan.config.gan import PRESETS as GAN_PRESETS
 from labelgan.config.seg import RECIPES, SegConfig
-from labelgan.config.study import STUDY_PRESETS, StudyConfig
+from labelgan.config.study import StudyConfig
 from labelgan.core.errors import ConfigError
 from labelgan.gan.objectives import OBJECTIVES
 
@@ -70,7 +70,7 @@ def test_values_of_a_segmenter_are_those_that_it_trains_with(network):
 
 
 def test_values_of_a_study_are_those_of_its_parts():
-    config = StudyConfig.for_names(GanConfig.for_model("wgan", "laptop"), "dynunet", "laptop", STUDY_PRESETS["laptop"])
+    config = StudyConfig.for_names(GanConfig.for_model("wgan", "laptop"), "dynunet", "laptop")
     expected = leaves(config.model_dump(mode="json"))
     assert values("study", model="wgan", network="dynunet", preset="laptop") == expected
 

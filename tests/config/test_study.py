@@ -33,7 +33,7 @@ def test_toml_round_trip(tmp_path):
         ("arms=[]", "arms"),
         ('arms=["real", "real"]', "twice"),
         ("patients=[0]", "patients"),
-        ("generator.network.family=5", "generator"),
+        ("generator.network.width=wide", "generator"),
         ("segmenter.train.speed=1", "segmenter.train.speed"),
     ],
 )

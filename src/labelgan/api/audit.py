@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from labelgan.audit.inputs import Instrument
     from labelgan.audit.run import AuditReport
     from labelgan.config.audit import AuditConfig
+    from labelgan.config.base import Settings
     from labelgan.data.case import Cohort
     from labelgan.data.store import SliceStore
 
@@ -33,7 +34,7 @@ def audit(
     segmenter: str | Path | None = None,
     generator: str | Path | None = None,
     config: AuditConfig | None = None,
-    settings: Collection[str] = (),
+    settings: Settings = (),
     device: str | None = None,
     report: Report | None = None,
     read_report: Report | None = None,
@@ -52,7 +53,7 @@ def audit(
         segmenter: folder of a segmenter of real training patients alone; its masks are held against the samples'.
         generator: run folder of the samples' generator; its critic is asked who was trained on.
         config: every setting at once.
-        settings: ``"a.b=value"``, as ``--set`` takes them.
+        settings: ``["a.b=value"]``, as ``--set`` takes them, or ``{"a.b": value}``.
         device: auto, cpu, cuda, cuda:1, mps.
         report: called before every part.
         read_report: called for every case of the cohort that is read.
@@ -74,8 +75,8 @@ def audit(
 
     if (held_out is None) == (not exclude):
         raise ConfigError("--held-out", "give either a store of held-out patients, or --exclude with some of --train's")
-    more = [] if device is None else [f"data.device={device}"]
-    config = (config or AuditConfig()).with_settings([*settings, *more])
+    config = (config or AuditConfig()).with_settings(settings)
+    config = config if device is None else config.replace({"data.device": device})
     store = SliceStore.open(Path(train))
     cohort = read_cohort(Path(samples))
     result = run_audit(

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelgan.config.base import PrepareConfig
+from labelgan.config.base import PrepareConfig, Settings
 from labelgan.core.errors import ConfigError, DataError, LabelganError
 from labelgan.core.files import require_free
 from labelgan.core.progress import Report
@@ -97,7 +97,7 @@ def training_config(
     *,
     model: str | None = None,
     preset: str | None = None,
-    settings: Collection[str] = (),
+    settings: Settings = (),
     resume_from: Path | None = None,
     start_from: Path | None = None,
 ) -> GanConfig:
@@ -110,15 +110,15 @@ def training_config(
 
     parent = resume_from or start_from
     if parent is None:
-        return GanConfig.for_model(model or "auto", preset, list(settings))
+        return GanConfig.for_model(model or "auto", preset, settings)
     config = GanConfig.from_toml(parent / "config.toml")
     if model is not None and model != config.model:
         raise ConfigError(f"--model {model}", f"{parent} is a run of {config.model}")
     if preset is not None and preset != config.preset:
         raise ConfigError(f"--preset {preset}", f"{parent} was made with preset {config.preset or 'none'}")
     # Where the parent was trained says nothing about where its child will be.
-    here = [] if resume_from else ["train.device=auto", "train.devices=1", "train.threads=0"]
-    return config.with_settings([*here, *settings])
+    here = {} if resume_from else {"train.device": "auto", "train.devices": 1, "train.threads": 0}
+    return config.replace(here).with_settings(settings)
 
 
 def train(
@@ -129,7 +129,10 @@ def train(
     preset: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
-    settings: Collection[str] = (),
+    device: str | None = None,
+    devices: int | None = None,
+    threads: int | None = None,
+    settings: Settings = (),
     exclude: Collection[str] = (),
     resume: bool = False,
     start_from: str | Path | None = None,
@@ -147,7 +150,10 @@ def train(
         preset: key of ``config_gan.PRESETS``.
         steps: generator steps.
         seed: of every random stream.
-        settings: ``"a.b=value"``, as ``--set`` takes them.
+        device: auto, cpu, cuda, cuda:1, mps.
+        devices: GPUs, or processes of the CPU, that share every batch.
+        threads: of the CPU.
+        settings: ``["a.b=value"]``, as ``--set`` takes them, or ``{"a.b": value}``; the named ones above come after.
         exclude: case or patient ids that the generator must never see.
         resume: go on from the last checkpoint of ``out``, if there is one, with its settings and exclusions.
         start_from: run folder to fine-tune, or ``"phantom"`` for the generator that comes with the package.
@@ -164,10 +170,10 @@ def train(
     parent = phantom_generator() if start_from == PHANTOM_GENERATOR else Path(start_from) if start_from else None
     if parent is not None and not (parent / "config.toml").is_file():
         raise DataError(parent, "is not a run folder: it has no config.toml")
-    named = {"train.steps": steps, "train.seed": seed}
-    all_settings = [*settings, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    named = {"steps": steps, "seed": seed, "device": device, "devices": devices, "threads": threads}
     going_on = out if resume and (out / "config.toml").is_file() else None
-    config = training_config(model=model, preset=preset, settings=all_settings, resume_from=going_on, start_from=parent)
+    config = training_config(model=model, preset=preset, settings=settings, resume_from=going_on, start_from=parent)
+    config = config.replace({f"train.{key}": value for key, value in named.items() if value is not None})
     if resume and not exclude and (out / "manifest.json").is_file():
         exclude = RunFolder(out).read_manifest().excluded
     store = _open_store(Path(store_or_data), out, resume, prepare_report)

@@ -10,6 +10,7 @@ from labelgan.core.errors import ConfigError
 from labelgan.core.progress import Report
 
 if TYPE_CHECKING:
+    from labelgan.config.base import Settings
     from labelgan.config.seg import SegConfig
     from labelgan.seg.import_li import ImportedLi
     from labelgan.seg.predict_folder import PredictReport
@@ -25,9 +26,13 @@ def segment_train(
     ensemble: int | None = None,
     steps: int | None = None,
     seed: int | None = None,
+    device: str | None = None,
+    devices: int | None = None,
+    threads: int | None = None,
+    fit_threshold: bool = False,
     synthetic: str | Path | None = None,
     exclude: Collection[str] = (),
-    settings: Collection[str] = (),
+    settings: Settings = (),
     config: SegConfig | None = None,
     resume: bool = False,
     report: Report | None = None,
@@ -43,10 +48,13 @@ def segment_train(
         ensemble: how many networks.
         steps: optimiser steps of each.
         seed: of every random stream.
+        device: auto, cpu, cuda, cuda:1, mps.
+        devices: GPUs, or processes of the CPU, that share every batch.
+        threads: of the CPU.
+        fit_threshold: choose the threshold on the training patients.
         synthetic: cohort of labelled synthetic slices to mix in.
         exclude: case or patient ids to hold out.
-        settings: ``"a.b=value"``, as ``--set`` takes them; ``"train.fit_threshold=true"`` chooses the threshold on the
-            training patients.
+        settings: ``["a.b=value"]``, as ``--set`` takes them, or ``{"a.b": value}``; the named ones above come after.
         config: every setting at once, instead of ``network`` and ``preset``; the other named ones still change it.
         resume: go on from the last checkpoints of ``out``, if there are any, with its settings and exclusions.
         report: called after every step.
@@ -59,8 +67,8 @@ def segment_train(
 
     out = Path(out)
     folder = SegmenterFolder(out)
-    named = {"train.members": ensemble, "train.steps": steps, "train.seed": seed}
-    all_settings = [*settings, *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    named = {"members": ensemble, "steps": steps, "seed": seed, "device": device, "devices": devices}
+    named |= {"threads": threads, "fit_threshold": fit_threshold or None}
     if config is None and resume and folder.config.is_file():
         config = folder.read_config()
         if network is not None and network != config.network.name:
@@ -68,9 +76,9 @@ def segment_train(
         if preset is not None and preset != config.preset:
             raise ConfigError(f"--preset {preset}", f"{out} was made with preset {config.preset or 'none'}")
     if config is None:
-        config = SegConfig.for_segmenter(network or "li2018", all_settings, preset)
-    else:
-        config = config.with_settings(all_settings)
+        config = SegConfig.for_segmenter(network or "li2018", preset=preset)
+    config = config.with_settings(settings)
+    config = config.replace({f"train.{key}": value for key, value in named.items() if value is not None})
     if resume and not exclude and folder.manifest.is_file():
         exclude = folder.read_manifest().excluded
     return train_segmenter(
@@ -91,16 +99,18 @@ def segment_predict(
     out: str | Path,
     *,
     device: str = "auto",
-    settings: Collection[str] = (),
+    settings: Settings = (),
     challenge: bool = False,
+    probabilities: bool = False,
     report: Report | None = None,
 ) -> PredictReport:
     """Writes the lesion masks of a case, a cohort or the challenge's input; see `seg.predict_folder`."""
     from labelgan.seg.predict_folder import predict_folder
 
     return predict_folder(
-        Path(segmenter), Path(source), Path(out), device=device, settings=settings, challenge=challenge, report=report
-    )
+        Path(segmenter), Path(source), Path(out), device=device, settings=settings, challenge=challenge,
+        probabilities=probabilities, report=report,
+    )  # fmt: skip
 
 
 def segment_import_li(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.progress import Report
 
 if TYPE_CHECKING:
+    from labelgan.config.base import Settings
     from labelgan.config.study import StudyConfig
     from labelgan.study.cost.estimate import Estimate
     from labelgan.study.engine.scheduler import Event
@@ -23,7 +24,7 @@ def study_config(
     network: str | None = None,
     preset: str | None = None,
     start_from: str | Path | None = None,
-    settings: Collection[str] = (),
+    settings: Settings = (),
     config: str | Path | None = None,
     resume_from: str | Path | None = None,
 ) -> StudyConfig:
@@ -34,7 +35,7 @@ def study_config(
         network: key of ``seg.networks.SEGMENTERS``; li2018 by default.
         preset: one for generator, segmenter and slices, such as ``laptop``.
         start_from: run folder that generators are tuned from, or ``"phantom"``; their settings are then its.
-        settings: ``"a.b=value"``, as ``--set`` takes them; they come last.
+        settings: ``["a.b=value"]``, as ``--set`` takes them, or ``{"a.b": value}``; they come last.
         config: TOML file with every setting, instead of the names above.
         resume_from: folder of a study; where it holds one and nothing is named, that study's settings hold.
 
@@ -42,7 +43,7 @@ def study_config(
         ConfigError, DataError: a name, setting or file cannot be used.
     """
     from labelgan import api
-    from labelgan.config.study import STUDY_PRESETS, StudyConfig
+    from labelgan.config.study import StudyConfig
 
     named = {"--model": model, "--network": network, "--preset": preset, "--start-from": start_from}
     given = [name for name, value in named.items() if value is not None]
@@ -52,15 +53,14 @@ def study_config(
     if config is not None:
         if given:
             raise ConfigError(given[0], f"is settled by {config}; change single settings with --set")
-        return _found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).with_settings(list(settings))
+        return _found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).with_settings(settings)
     parent = None
     if start_from is not None:
         parent = _parent(start_from)
     # A parent's networks are settled, and with them its preset.
     generator = api.training_config(model=model, preset=None if parent else preset, start_from=parent)
-    made = StudyConfig.for_names(generator, network or "li2018", preset, STUDY_PRESETS.get(preset or "", ()))
-    start = [] if start_from is None else [f"start_from={start_from}"]
-    return made.with_settings([*start, *settings])
+    made = StudyConfig.for_names(generator, network or "li2018", preset)
+    return made.replace({} if start_from is None else {"start_from": str(start_from)}).with_settings(settings)
 
 
 def _found_again(config: StudyConfig, study: Path) -> StudyConfig:
@@ -130,7 +130,8 @@ def run_study(
     out: str | Path,
     *,
     engine: str = "local",
-    engine_settings: Collection[str] = (),
+    workers: int | None = None,
+    engine_settings: Settings = (),
     device: str = "auto",
     look_report: Report | None = None,
     report: Report | None = None,
@@ -140,7 +141,7 @@ def run_study(
     from labelgan.config.study import EngineConfig
     from labelgan.study.run import run_study
 
-    changed = EngineConfig().with_settings(list(engine_settings))
+    changed = EngineConfig().replace({} if workers is None else {"workers": workers}).with_settings(engine_settings)
     return run_study(
         config,
         sources,
@@ -195,8 +196,7 @@ def study(
     if reference is not None:
         config = config.model_copy(update={"reference": reference})
     sources = study_sources(data, test=test, synthetic=synthetic, start_from=config.start_from)
-    engine_settings = [] if workers is None else [f"workers={workers}"]
-    return run_study(config, sources, out, engine=engine, engine_settings=engine_settings, device=device, report=report)
+    return run_study(config, sources, out, engine=engine, workers=workers, device=device, report=report)
 
 
 def build_report(folder: str | Path) -> Path:

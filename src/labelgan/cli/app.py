@@ -196,8 +196,6 @@ def train(
     from labelgan.core.progress import Progress
     from labelgan.data.pseudonyms import using
 
-    named = {"device": device, "devices": devices, "threads": threads}
-    more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
     with (
         using(pseudonymise),
         Progress("prepare", "case") as prepare_progress,
@@ -211,7 +209,10 @@ def train(
                 preset=preset,
                 steps=steps,
                 seed=seed,
-                settings=[*(settings or []), *more],
+                device=device,
+                devices=devices,
+                threads=threads,
+                settings=settings or (),
                 exclude=ids(exclude),
                 resume=resume,
                 start_from=start_from,

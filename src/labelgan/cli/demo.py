@@ -95,7 +95,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
                 steps=steps,
                 start_from=None if from_scratch else api.PHANTOM_GENERATOR,
                 exclude=held_out,
-                settings=("train.sample_every=100", "train.checkpoint_every=100"),
+                settings={"train.sample_every": 100, "train.checkpoint_every": 100},
                 report=progress,
             )
         return f"{result.steps} steps; samples are {result.diversity:.2f} times as diverse as real slices"
@@ -117,8 +117,13 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
         config = api_study.study_config(
             preset="laptop",
             start_from=None if from_scratch else api.PHANTOM_GENERATOR,
-            settings=[*STUDY, *sizes, *(f"{key}={value}" for key, value in plan.items())],
-        )
+            settings={
+                **plan,
+                "prepare.size": (SIZE, SIZE),
+                "prepare.spacing_mm": SPACING_MM,
+                "prepare.every": EVERY,
+            },
+        ).with_settings(STUDY)
         sources = api_study.study_sources(cohort, start_from=config.start_from)
         with Progress("study", "job") as progress:
             result = api_study.run_study(config, sources, out / "study", report=progress)
@@ -126,8 +131,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
         return f"{result.run.done} jobs, {len(result.run.failed)} failed. {found['verdict']}"
 
     tuning = "--preset laptop" if from_scratch else "--start-from phantom"
-    sizes = [f"prepare.size=[{SIZE}, {SIZE}]", f"prepare.spacing_mm={SPACING_MM}", f"prepare.every={EVERY}"]
-    plan = {"folds": 2, "members": 1, "samples": SAMPLES, "arms": '["classical", "classical+synthetic"]'}
+    plan = {"folds": 2, "members": 1, "samples": SAMPLES, "arms": ("classical", "classical+synthetic")}
     parent = "" if from_scratch else " --start-from phantom"
     also = " ".join(f"--set {setting}" for setting in (f"prepare.every={EVERY}", *STUDY))
     stage(f"phantom {cohort} --patients {PATIENTS} --seed {SEED}", make_phantom)

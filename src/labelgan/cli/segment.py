@@ -43,9 +43,6 @@ def train(
     from labelgan.api import segment as api_segment
     from labelgan.core.progress import Progress
 
-    named = {"device": device, "devices": devices, "threads": threads}
-    more = [f"train.{key}={value}" for key, value in named.items() if value is not None]
-    more += ["train.fit_threshold=true"] if fit_threshold else []
     with Progress("read", "slice") as read_progress, Progress("segment", "step") as progress:
         try:
             result = api_segment.segment_train(
@@ -56,9 +53,13 @@ def train(
                 ensemble=ensemble,
                 steps=steps,
                 seed=seed,
+                device=device,
+                devices=devices,
+                threads=threads,
+                fit_threshold=fit_threshold,
                 synthetic=synthetic,
                 exclude=ids(exclude),
-                settings=[*(settings or []), *more],
+                settings=settings or (),
                 resume=resume,
                 report=progress,
                 read_report=read_progress,
@@ -100,7 +101,6 @@ def predict(
     from labelgan.core.progress import Progress
     from labelgan.data.pseudonyms import masked_error, using
 
-    more = ["predict.probabilities=true"] if probabilities else []
     with using(pseudonymise), Progress("predict", "case") as progress:
         report = api_segment.segment_predict(
             segmenter,
@@ -108,7 +108,8 @@ def predict(
             out,
             device=device,
             challenge=challenge,
-            settings=[*(settings or []), *more],
+            probabilities=probabilities,
+            settings=settings or (),
             report=progress,
         )
         failures = [(case, masked_error(error)) for case, error in report.failures]

@@ -87,30 +87,28 @@ def study(
 
     if resume and not out.is_dir():
         raise ConfigError("--resume", f"there is no study in {out}")
-    more = _settings(
-        {
-            "arms": _names(arms),
-            "reference": reference,
-            "folds": folds,
-            "patients": _numbers(patients),
-            "repeats": repeats,
-            "members": ensemble,
-            "samples": samples,
-            "share": share,
-            "seed": seed,
-            "prepare.size": _side(size),
-            "prepare.spacing_mm": pixel_size(spacing),
-        }
-    )
+    named = {
+        "arms": None if arms is None else ids(arms),
+        "reference": reference,
+        "folds": folds,
+        "patients": None if patients is None else _numbers(patients),
+        "repeats": repeats,
+        "members": ensemble,
+        "samples": samples,
+        "share": share,
+        "seed": seed,
+        "prepare.size": None if size is None else slice_size(size),
+        "prepare.spacing_mm": pixel_size(spacing),
+    }
     planned = api.study_config(
         model=model,
         network=network,
         preset=preset,
         start_from=start_from,
-        settings=[*more, *(settings or [])],
+        settings={key: value for key, value in named.items() if value is not None},
         config=config,
         resume_from=out,
-    )
+    ).with_settings(settings or ())
     sources = api.study_sources(data, test=test, synthetic=synthetic, start_from=planned.start_from)
     if dry_run:
         with using(pseudonymise), Progress("look", "case") as progress:
@@ -121,14 +119,14 @@ def study(
 
         print_plan(plan, estimate)
         return
-    workers_setting = [] if workers is None else [f"workers={workers}"]
     with using(pseudonymise), Progress("look", "case") as looking, Progress("study", "job") as progress:
         result = api.run_study(
             planned,
             sources,
             out,
             engine=engine,
-            engine_settings=[*workers_setting, *(engine_settings or [])],
+            workers=workers,
+            engine_settings=engine_settings or (),
             device=device,
             look_report=looking,
             report=progress,
@@ -164,28 +162,8 @@ def _conclude(result: StudyResult) -> int:
     return EXIT_DONE if run.complete else EXIT_PROBLEMS
 
 
-def _settings(values: dict[str, object]) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items() if value is not None]
-
-
-def _names(text: str | None) -> str | None:
-    if text is None:
-        return None
-    import json
-
-    return json.dumps(ids(text))
-
-
-def _numbers(text: str | None) -> str | None:
-    if text is None:
-        return None
+def _numbers(text: str) -> list[int]:
     try:
-        return str([int(part) for part in ids(text)])
+        return [int(part) for part in ids(text)]
     except ValueError:
         raise ConfigError(f"--patients {text}", "expected numbers separated by commas, such as 3,5,10") from None
-
-
-def _side(text: str | None) -> str | None:
-    if text is None:
-        return None
-    return str(list(slice_size(text)))

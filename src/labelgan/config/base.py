@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from labelgan.core.errors import ConfigError
 from labelgan.core.files import read_text, why_unread
+
+Settings = Collection[str] | Mapping[str, Any]  # text as ``--set`` takes it, or values by dotted key
+Layer = tuple[str, Mapping[str, Any]]  # what sets values, and those, nested by part
 
 
 def plain_words(error: Mapping[str, Any]) -> str:
@@ -44,7 +49,7 @@ class Config(BaseModel):
     def from_toml(cls, path: Path) -> Self:
         """Reads a TOML file; raises ConfigError naming the file."""
         try:
-            values = _with_null(tomllib.loads(read_text(path)))
+            values = _with_null(cls, tomllib.loads(read_text(path)))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(path, f"cannot be read as TOML: {why_unread(error)}") from None
         if not values:  # it would mean nothing but defaults, which no file that was written here does
@@ -55,21 +60,69 @@ class Config(BaseModel):
         """Renders as TOML, which has no null: None is left out where it is the default, else written as "none"."""
         return tomli_w.dumps(_without_null(self, self.model_dump(mode="json")))
 
-    def with_settings(self, settings: list[str]) -> Self:
-        """Applies ``a.b=value`` settings, values read as TOML; raises ConfigError for an unknown key, by name."""
-        values = self.model_dump(mode="json")
+    def with_settings(self, settings: Settings) -> Self:
+        """Applies settings: text as ``--set`` takes it, or typed values by dotted key as `replace` takes them.
+
+        Text is ``a.b=value``, the value read as TOML; one that is to be text, such as a path, needs no quotes whatever
+        it looks like. ``none`` stands for None where that is allowed.
+
+        Raises:
+            ConfigError: a key is unknown, or a value is not allowed; it is named.
+        """
+        if isinstance(settings, Mapping):
+            return self.replace(settings)
+        changes = []
         for setting in settings:
-            key, equals, text = setting.partition("=")
-            if not equals or not key.strip():
+            key, equals, text = (part.strip() for part in setting.partition("="))
+            if not equals or not key:
                 raise ConfigError(f"--set {setting}", "expected KEY=VALUE, such as train.batch_size=8")
-            *parents, last = key.strip().split(".")
+            changes.append((f"--set {setting}", key, _parsed(text, _field(type(self), key))))
+        return self._changed(changes, "--set")
+
+    def replace(self, changes: Mapping[str, Any]) -> Self:
+        """Gives the settings with others in their place, by dotted key: ``replace({"train.steps": 5})``.
+
+        Values keep their types: text stays text whatever it looks like, and a path becomes text.
+
+        Raises:
+            ConfigError: a key is unknown, or a value is not allowed; it is named.
+        """
+        named = [(key, key, str(value) if isinstance(value, Path) else value) for key, value in changes.items()]
+        return self._changed(named, "settings")
+
+    def _changed(self, changes: Iterable[tuple[str, str, Any]], subject: str) -> Self:
+        values = self.model_dump()
+        for named, key, value in changes:
+            *parents, last = key.split(".")
             node: Any = values
             for parent in parents:
                 node = node.get(parent) if isinstance(node, dict) else None
             if not isinstance(node, dict) or last not in node:
-                raise ConfigError(f"--set {setting}", f"unknown setting '{key.strip()}'")
-            node[last] = _toml_value(text.strip())
-        return self.build(values, "--set")
+                raise ConfigError(named, f"unknown setting '{key}'")
+            node[last] = value
+        return self.build(values, subject)
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts nested values over one another, the later ones on top; a part that a layer leaves out stays as it was."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged[key] = merge(merged.get(key, {}), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _field(kind: type[Config], key: str) -> FieldInfo | None:
+    """The field that a dotted key names, None where there is none."""
+    first, _, rest = key.partition(".")
+    field = kind.model_fields.get(first)
+    if field is None or not rest:
+        return field
+    return _field(type(field.default), rest) if isinstance(field.default, Config) else None
+
+
+def _alternatives(field: FieldInfo) -> tuple[Any, ...]:
+    return get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
 
 
 def _without_null(config: Config, values: dict[str, Any]) -> dict[str, Any]:
@@ -85,18 +138,29 @@ def _without_null(config: Config, values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _with_null(values: dict[str, Any]) -> dict[str, Any]:
-    plain = {key: None if value == "none" else value for key, value in values.items()}
-    return {key: _with_null(value) if isinstance(value, dict) else value for key, value in plain.items()}
+def _with_null(kind: type[Config], values: dict[str, Any]) -> dict[str, Any]:
+    """Reads "none" as None, but where it is text: None is the default of those, and "none" a name like any other."""
+    read = {}
+    for key, value in values.items():
+        field = kind.model_fields.get(key)
+        if field is not None and isinstance(field.default, Config) and isinstance(value, dict):
+            read[key] = _with_null(type(field.default), value)
+        elif value == "none" and field is not None and str not in _alternatives(field):
+            read[key] = None
+        else:
+            read[key] = value
+    return read
 
 
-def _toml_value(text: str) -> Any:
+def _parsed(text: str, field: FieldInfo | None) -> Any:
     if text in ("none", "None"):
         return None
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
+    only_text = field is not None and set(_alternatives(field)) <= {str, type(None)}
+    return text if only_text and not isinstance(value, str) else value
 
 
 class CheckConfig(Config):

@@ -13,13 +13,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from labelgan.config import gan, seg, study
 from labelgan.config.audit import AuditConfig
-from labelgan.config.base import CheckConfig, Config, PrepareConfig
-from labelgan.config.gan import AUTO_MODEL, MODELS, GanConfig
-from labelgan.config.gan import PRESETS as GAN_PRESETS
-from labelgan.config.seg import PRESETS as SEG_PRESETS
-from labelgan.config.seg import RECIPES, SegConfig
-from labelgan.config.study import STUDY_PRESETS, EngineConfig, StudyConfig
+from labelgan.config.base import CheckConfig, Config, Layer, PrepareConfig, merge
+from labelgan.config.gan import AUTO_MODEL, GanConfig
+from labelgan.config.seg import SegConfig
+from labelgan.config.study import EngineConfig, StudyConfig
 from labelgan.core.errors import ConfigError
 
 # What `labelgan train --model` plays; the equations are told in docs/guides/method.md.
@@ -185,27 +184,23 @@ def catalogue(
     if topic not in TOPICS:
         raise ConfigError(topic, f"no settings of that name; choose from {', '.join(TOPICS)}")
     kind = TOPICS[topic].config
-    config: Config | None = None
-    if file is not None:
-        config = kind.from_toml(file)
-        model, preset, network = _names_in(config, model, preset, network)
+    stored = None if file is None else kind.from_toml(file)
+    if stored is not None:
+        model, preset, network = _names_in(stored, model, preset, network)
     layers = _layers(topic, model, preset, network)
-    values = {key: _plain(info.default) for key, info, _ in walk(kind)}
-    origins = dict.fromkeys(values, "default")
+    origins = {key: "default" for key, _, _ in walk(kind)}
     for origin, changes in layers:
-        values |= changes
-        origins |= dict.fromkeys(changes, origin)
-    if config is not None:
-        stored = _flat(config.model_dump(mode="json"))
-        theirs = {key: value for key, value in stored.items() if _plain(value) != values[key]}
-        values |= theirs
-        origins |= dict.fromkeys(theirs, f"file {file}")
+        origins |= dict.fromkeys(_flat(changes), origin)
+    config = kind.build(merge(*(changes for _, changes in layers)), topic)
+    if stored is not None:
+        before, config = _flat(config.model_dump()), stored
+        origins |= {key: f"file {file}" for key, value in _flat(config.model_dump()).items() if value != before[key]}
     if settings:
-        # A key of the table may hold a whole part, so the models apply the settings, and what they changed is theirs.
+        config = config.with_settings(settings)
+        # A key of the table may hold a whole part, and what is in it was set too.
         named = {setting.partition("=")[0].strip() for setting in settings}
-        after = _flat(kind.build(_nested(values), topic).with_settings(list(settings)).model_dump(mode="json"))
-        values |= {key: _plain(after[key]) for key in values}
-        origins |= {key: "--set" for key in values if any(key == name or key.startswith(f"{name}.") for name in named)}
+        origins |= {key: "--set" for key in origins if any(key == name or key.startswith(f"{name}.") for name in named)}
+    values = _flat(config.model_dump())
     return [_setting(topic, key, info, default, values[key], origins[key]) for key, info, default in walk(kind)]
 
 
@@ -295,33 +290,12 @@ def _setting(topic: str, key: str, info: FieldInfo, default: Any, value: Any, or
     return Setting(topic, key, meaning, unit, allowed, default, value, origin, source)
 
 
-def _layers(topic: str, model: str | None, preset: str | None, network: str | None) -> list[tuple[str, dict[str, Any]]]:
-    """What model, network and preset change, in order, by dotted key."""
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if topic in ("train", "study"):
-        name = AUTO_MODEL if model in (None, "auto") else model
-        known_to_generator = preset if topic == "train" or preset in GAN_PRESETS else None
-        GanConfig.for_model(name, known_to_generator)  # refuses unknown names, in words
-        layers.append((f"model {name}", _flat({"model": name, **MODELS[name]})))
-        if known_to_generator is not None:
-            changes = {"preset": known_to_generator, **GAN_PRESETS[known_to_generator][name]}
-            layers.append((f"preset {known_to_generator}", _flat(changes)))
-        if topic == "study":
-            layers = [(origin, _under("generator", changes)) for origin, changes in layers]
-    if topic in ("segment", "study"):
-        name = network or "li2018"
-        SegConfig.for_segmenter(name, [], preset if topic == "segment" or preset in SEG_PRESETS else None)
-        seg_layers = [(f"network {name}", _flat(_merged(RECIPES[name], {"network": {"name": name}})))]
-        if preset in SEG_PRESETS:
-            seg_layers.append((f"preset {preset}", _flat({"preset": preset, **SEG_PRESETS[preset]})))
-        if topic == "study":
-            seg_layers = [(origin, _under("segmenter", changes)) for origin, changes in seg_layers]
-        layers += seg_layers
-    if topic == "study" and preset in STUDY_PRESETS:
-        made = _flat(StudyConfig().with_settings(list(STUDY_PRESETS[preset])).model_dump(mode="json"))
-        named = [setting.partition("=")[0] for setting in STUDY_PRESETS[preset]]
-        layers.append((f"preset {preset}", {key: made[key] for key in named}))
-    return layers
+def _layers(topic: str, model: str | None, preset: str | None, network: str | None) -> list[Layer]:
+    if topic == "train":
+        return gan.layers(model or AUTO_MODEL, preset)
+    if topic == "segment":
+        return seg.layers(network or "li2018", preset)
+    return study.layers(model or AUTO_MODEL, network or "li2018", preset) if topic == "study" else []
 
 
 def _names_in(
@@ -336,30 +310,11 @@ def _names_in(
     return model, preset, network
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: {**base.get(key, {}), **changes.get(key, {})} for key in {**base, **changes}}
-
-
-def _under(parent: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{parent}.{key}": value for key, value in changes.items()}
-
-
 def _flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{parent}{key}.") if isinstance(value, Mapping) else {f"{parent}{key}": _plain(value)}
     return flat
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *parents, last = key.split(".")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return nested
 
 
 def _plain(value: Any) -> Any:

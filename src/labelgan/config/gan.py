@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from labelgan.config.base import Config
+from labelgan.config.base import Config, Layer, Settings, merge
 from labelgan.core.errors import ConfigError
 
 
@@ -166,29 +166,28 @@ class GanConfig(Config):
     train: LoopConfig = LoopConfig()
 
     @classmethod
-    def for_model(cls, model: str, preset: str | None = None, settings: list[str] | None = None) -> GanConfig:
-        """Gives a named model's settings, then a preset's, then ``a.b=value`` ones; raises ConfigError by name.
+    def for_model(cls, model: str, preset: str | None = None, settings: Settings = ()) -> GanConfig:
+        """Gives a named model's settings, then a preset's, then single ones; raises ConfigError by name.
 
         The model ``auto`` is the one that helped segmenters most in docs/results/league.md.
         """
-        model = AUTO_MODEL if model == "auto" else model
-        if model not in MODELS:
-            raise ConfigError(f"--model {model}", f"unknown model; one of auto, {', '.join(MODELS)}")
-        values = _merge(cls().model_dump(mode="json"), {"model": model, "preset": preset, **MODELS[model]})
-        if preset is not None:
-            if preset not in PRESETS:
-                raise ConfigError(f"--preset {preset}", f"unknown preset; one of {', '.join(PRESETS)}")
-            if model not in PRESETS[preset]:
-                raise ConfigError(f"--preset {preset}", f"is not for --model {model}; for {', '.join(PRESETS[preset])}")
-            values = _merge(values, PRESETS[preset][model])
-        return cls.build(values, f"--model {model}").with_settings(settings or [])
+        values = merge(*(changes for _, changes in layers(model, preset)))
+        return cls.build(values, f"--model {model}").with_settings(settings)
 
 
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        merged[key] = _merge(base[key], value) if isinstance(value, dict) else value
-    return merged
+def layers(model: str, preset: str | None = None) -> list[Layer]:
+    """Gives what a model and a preset change in the defaults, in order; raises ConfigError for an unknown name."""
+    model = AUTO_MODEL if model == "auto" else model
+    if model not in MODELS:
+        raise ConfigError(f"--model {model}", f"unknown model; one of auto, {', '.join(MODELS)}")
+    found: list[Layer] = [(f"model {model}", {"model": model, **MODELS[model]})]
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"--preset {preset}", f"unknown preset; one of {', '.join(PRESETS)}")
+        if model not in PRESETS[preset]:
+            raise ConfigError(f"--preset {preset}", f"is not for --model {model}; for {', '.join(PRESETS[preset])}")
+        found.append((f"preset {preset}", {"preset": preset, **PRESETS[preset][model]}))
+    return found
 
 
 _PLAIN = {"train": {"ema_images": 0.0, "batch_size": 64}, "augment": {"policy": ()}}

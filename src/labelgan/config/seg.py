@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from labelgan.config.base import Config
+from labelgan.config.base import Config, Layer, Settings, merge
 from labelgan.core.errors import ConfigError
 
 
@@ -125,21 +125,22 @@ class SegConfig(Config):
     predict: SegPredictConfig = SegPredictConfig()
 
     @classmethod
-    def for_segmenter(
-        cls, name: str = "li2018", settings: list[str] | None = None, preset: str | None = None
-    ) -> SegConfig:
-        """Gives a named network's settings, then a preset's, then ``a.b=value`` ones; raises ConfigError by name."""
-        if name not in RECIPES:
-            raise ConfigError(f"--network {name}", f"unknown network; one of {', '.join(RECIPES)}")
-        if preset is not None and preset not in PRESETS:
+    def for_segmenter(cls, name: str = "li2018", settings: Settings = (), preset: str | None = None) -> SegConfig:
+        """Gives a named network's settings, then a preset's, then single ones; raises ConfigError by name."""
+        values = merge(*(changes for _, changes in layers(name, preset)))
+        return cls.build(values, f"--network {name}").with_settings(settings)
+
+
+def layers(name: str, preset: str | None = None) -> list[Layer]:
+    """Gives what a network and a preset change in the defaults, in order; raises ConfigError for an unknown name."""
+    if name not in RECIPES:
+        raise ConfigError(f"--network {name}", f"unknown network; one of {', '.join(RECIPES)}")
+    found: list[Layer] = [(f"network {name}", merge(RECIPES[name], {"network": {"name": name}}))]
+    if preset is not None:
+        if preset not in PRESETS:
             raise ConfigError(f"--preset {preset}", f"unknown preset; one of {', '.join(PRESETS)}")
-        values = cls().model_dump(mode="json")
-        for changes in (RECIPES[name], {} if preset is None else PRESETS[preset]):
-            for part, settings_of_part in changes.items():
-                values[part] |= settings_of_part
-        values["preset"] = preset
-        values["network"]["name"] = name
-        return cls.build(values, f"--network {name}").with_settings(settings or [])
+        found.append((f"preset {preset}", {"preset": preset, **PRESETS[preset]}))
+    return found
 
 
 # What each network changes in the defaults, which are those of Li et al. 2018.

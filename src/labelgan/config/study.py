@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from labelgan.config import gan, seg
 from labelgan.config.audit import AuditConfig
-from labelgan.config.base import Config, PrepareConfig
+from labelgan.config.base import Config, Layer, PrepareConfig, Settings, merge
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
 
@@ -22,14 +22,13 @@ AUTO = "auto"
 DRAWS = 5  # of a learning curve: with three, Student's t is 4.3 and shows little but what is plain
 
 # What ``--preset`` sets besides the presets of that name of generator and segmenter: slices that a CPU can train on.
-STUDY_PRESETS: dict[str, tuple[str, ...]] = {
-    "laptop": (
-        "prepare.size=[64, 64]",
-        "prepare.spacing_mm=auto",
-        "members=1",
-        "samples=200",
-        "generator.train.steps=1000",
-    ),
+STUDY_PRESETS: dict[str, dict[str, Any]] = {
+    "laptop": {
+        "prepare": {"size": (64, 64), "spacing_mm": "auto"},
+        "members": 1,
+        "samples": 200,
+        "generator": {"train": {"steps": 1000}},
+    },
 }
 
 
@@ -105,18 +104,31 @@ class StudyConfig(Config):
         generator: GanConfig,
         network: str = "li2018",
         preset: str | None = None,
-        settings: Collection[str] = (),
+        settings: Settings = (),
     ) -> Self:
-        """Puts a study's settings together from a generator's, a segmenter's name and ``a.b=value`` ones.
+        """Puts a study's settings together from a generator's, a segmenter's name, a preset's and single ones.
 
         Raises:
             ConfigError: a name or setting is unknown.
         """
-        segmenter = SegConfig.for_segmenter(network, [], preset) if preset else SegConfig.for_segmenter(network)
-        values = cls().model_dump(mode="json")
-        values["generator"] = generator.model_dump(mode="json")
-        values["segmenter"] = segmenter.model_dump(mode="json")
-        return cls.build(values, "study").with_settings(list(settings))
+        parts = {"generator": generator, "segmenter": SegConfig.for_segmenter(network, preset=preset)}
+        dumped = {name: part.model_dump() for name, part in parts.items()}
+        return cls.build(merge(dumped, STUDY_PRESETS.get(preset or "", {})), "study").with_settings(settings)
+
+
+def layers(model: str, network: str = "li2018", preset: str | None = None) -> list[Layer]:
+    """Gives what names change in a study's defaults, in order; a preset need not be known to all of its parts.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    of_segmenter = preset if preset in seg.PRESETS else None
+    of_generator = None if of_segmenter and preset not in gan.PRESETS else preset
+    return [
+        *((origin, {"generator": changes}) for origin, changes in gan.layers(model, of_generator)),
+        *((origin, {"segmenter": changes}) for origin, changes in seg.layers(network, of_segmenter)),
+        *((f"preset {name}", changes) for name, changes in STUDY_PRESETS.items() if name == preset),
+    ]
 
 
 class EngineConfig(Config):

@@ -94,7 +94,7 @@ def import_li(
         networks.append(weights)
         hashes[digest] = path
     first = networks[0]
-    config = SegConfig.for_segmenter("li2018", [f"network.width={first.width}", f"train.members={len(files)}"])
+    config = SegConfig.for_segmenter("li2018", {"network.width": first.width, "train.members": len(files)})
     parameters = sum(value.numel() for value in first.tensors.values())
     folder, members = SegmenterFolder(out), []
     with lock_folder(out):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from labelgan.config.base import PrepareConfig
+from labelgan.config.base import PrepareConfig, Settings
 from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.data.case import Case
@@ -67,13 +67,13 @@ class Ensemble:
         self.prepare = prepare.model_copy(update={"every": 1})
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", settings: Collection[str] = ()) -> Self:
+    def load(cls, path: str | Path, *, device: str = "auto", settings: Settings = ()) -> Self:
         """Loads the ensemble of a segmenter folder.
 
         Args:
             path: segmenter folder.
             device: where to predict.
-            settings: ``"predict.x=value"`` changes.
+            settings: ``["predict.x=value"]`` or ``{"predict.x": value}``.
 
         Raises:
             CheckpointError: the folder holds no finished training, or is damaged.
@@ -88,19 +88,19 @@ class Ensemble:
         if foreign := [setting for setting in settings if not setting.strip().startswith("predict.")]:
             raise ConfigError(f"--set {foreign[0]}", "is settled by the training; only predict.* can be changed")
         trained = folder.read_config()
-        config = trained.model_copy(update={"predict": trained.with_settings(list(settings)).predict})
+        config = trained.model_copy(update={"predict": trained.with_settings(settings).predict})
         networks = load_networks(folder, config, len(manifest.channels), manifest.members)
         seen = frozenset(value for case in manifest.training_cases for value in case.hashes.values())
         return cls(networks, manifest.channels, folder.read_prepare(), config, choose_device(device), seen)
 
     @classmethod
-    def load_joined(cls, paths: Sequence[str | Path], *, device: str = "auto", settings: Collection[str] = ()) -> Self:
+    def load_joined(cls, paths: Sequence[str | Path], *, device: str = "auto", settings: Settings = ()) -> Self:
         """Loads segmenter folders as one ensemble, as where its members were trained by jobs of their own.
 
         Args:
             paths: segmenter folders, one or more, trained on slices prepared alike.
             device: where to predict.
-            settings: ``"predict.x=value"`` changes; without them those of the first folder hold.
+            settings: ``["predict.x=value"]`` or ``{"predict.x": value}``; without them those of the first folder hold.
 
         Raises:
             CheckpointError: as `load`; or a folder has other channels or another preparation than the first.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from labelgan.config.base import Settings
 from labelgan.core.errors import LabelganError
 from labelgan.core.files import write_bytes_atomic, write_json_atomic
 from labelgan.core.progress import Report
@@ -49,8 +49,9 @@ def predict_folder(
     out: Path,
     *,
     device: str = "auto",
-    settings: Collection[str] = (),
+    settings: Settings = (),
     challenge: bool = False,
+    probabilities: bool = False,
     report: Report | None = None,
 ) -> PredictReport:
     """Predicts every case of a folder into ``out/CASE/result.nii.gz``; a case that fails does not stop the others.
@@ -62,8 +63,9 @@ def predict_folder(
         source: a cohort in any layout, one case's folder, or the challenge's input.
         out: folder of the masks; those of other cases in it stay.
         device: where to predict.
-        settings: ``"predict.x=value"`` changes.
+        settings: ``["predict.x=value"]`` or ``{"predict.x": value}``.
         challenge: take ``source`` for the challenge's input whatever its name.
+        probabilities: write ``probability.nii.gz`` beside each mask, whatever the settings say.
         report: called as (cases done, cases, case id) before each case and once at the end.
 
     Raises:
@@ -71,6 +73,8 @@ def predict_folder(
         DataError: no case is found in ``source``.
     """
     ensemble = Ensemble.load(segmenter, device=device, settings=settings)
+    if probabilities:
+        ensemble.config = ensemble.config.replace({"predict.probabilities": True})
     cases = read_cohort(source).cases
     challenge = (challenge or is_challenge_input(source)) and len(cases) == 1
     result = PredictReport()

@@ -222,7 +222,7 @@ class EnsembleTraining:
         networks = load_networks(self.folder, self.config, len(channels))
         ensemble = Ensemble(networks, channels, self.store.config, self.config, self.team.device)
         fitted = fit_threshold(ensemble, self.store, self.rows)
-        chosen = self.config.with_settings([f"predict.threshold={fitted.value}"])
+        chosen = self.config.replace({"predict.threshold": fitted.value})
         write_text_atomic(self.folder.config, chosen.to_toml())
         return fitted.as_json()
 

@@ -195,7 +195,7 @@ def audit(context: Context, places: Places) -> dict[str, Any]:
     from labelgan.audit.run import run_audit
     from labelgan.report.audit import write_audit_page
 
-    config = AuditConfig.build(context.params["config"]).with_settings([f"data.device={places.device}"])
+    config = AuditConfig.build(context.params["config"]).replace({"data.device": places.device})
     out = context.folder / AUDIT_FOLDER
     with Progress("audit", "part") as progress:
         report = run_audit(
@@ -249,7 +249,7 @@ def predict(context: Context, places: Places) -> dict[str, Any]:
     from labelgan.seg.predict import Ensemble
 
     folders = [context.inputs[name] / SEGMENTER for name in sorted(context.inputs, key=lambda n: int(n.split("-")[1]))]
-    changes = [f"predict.{key}={_toml(value)}" for key, value in context.params["predict"].items()]
+    changes = {f"predict.{key}": value for key, value in context.params["predict"].items()}
     ensemble = Ensemble.load_joined(folders, device=places.device, settings=changes)
     cases = _cases(context, places)
     voxels: dict[str, int] = {}
@@ -331,7 +331,7 @@ def _cases(context: Context, places: Places) -> list[Case]:
 
 
 def _here(config: Training, places: Places) -> Training:
-    return config.with_settings([f"train.device={places.device}"])
+    return config.replace({"train.device": places.device})
 
 
 def _trained(folder: Path, train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -358,7 +358,3 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _toml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else "none" if value is None else str(value)

@@ -259,11 +259,11 @@ class Measurer:
         from labelgan.gan.train import train_generator
 
         recipe, given = next(iter(self.request["generators"].items()))
-        config = GanConfig.build(given).with_settings([f"train.device={self.request['device']}"])
+        config = GanConfig.build(given).replace({"train.device": self.request["device"]})
 
         def train(folder: Path, batch: int, steps: int | None, report: Report) -> None:
-            changed = [f"train.batch_size={batch}", *([] if steps is None else [f"train.steps={steps}"])]
-            train_generator(store, folder, config.with_settings(changed), exclude=self.held_out, report=report)
+            changed = {"train.batch_size": batch} | ({} if steps is None else {"train.steps": steps})
+            train_generator(store, folder, config.replace(changed), exclude=self.held_out, report=report)
 
         # The gradient penalty of some games comes at every K-th critic step.
         every, turns = config.objective.penalty_every, config.objective.critic_steps
@@ -325,17 +325,17 @@ class Measurer:
         recipes = dict(self.request["members"])
         last: Timed | None = None
         for number, (recipe, given) in enumerate(recipes.items()):
-            config = SegConfig.build(given["config"]).with_settings([f"train.device={self.request['device']}"])
+            config = SegConfig.build(given["config"]).replace({"train.device": self.request["device"]})
             samples = self.drawn if given["samples"] else None
             if samples is None:
-                config = config.with_settings(["train.synthetic_share=0.0", "train.shuffle_synthetic_masks=false"])
+                config = config.replace({"train.synthetic_share": 0.0, "train.shuffle_synthetic_masks": False})
 
             def train(
                 folder: Path, batch: int, steps: int | None, report: Report,
                 config: SegConfig = config, samples: Path | None = samples,
             ) -> None:  # fmt: skip
-                changed = [f"train.batch_size={batch}", *([] if steps is None else [f"train.steps={steps}"])]
-                train_segmenter(store, folder, config.with_settings(changed), synthetic=samples, report=report)
+                changed = {"train.batch_size": batch} | ({} if steps is None else {"train.steps": steps})
+                train_segmenter(store, folder, config.replace(changed), synthetic=samples, report=report)
 
             # Where not even half a batch fits, the network is all that costs: the next arm's costs the same.
             if last is None or last.batch * 2 > config.train.batch_size:
@@ -354,11 +354,11 @@ class Measurer:
             yield {"kind": AUDIT, "failed": "there was no time to draw the slices that it needs"}
             return
         for number, (recipe, given) in enumerate(self.request["audits"].items()):
-            config = AuditConfig.build(given).with_settings([f"data.device={self.request['device']}"])
+            config = AuditConfig.build(given).replace({"data.device": self.request["device"]})
             spent = []
             for steps in (1, 1 + AUDIT_STEPS):
                 began = now()
-                changed = config.with_settings([f"encoder.steps={steps}"])
+                changed = config.replace({"encoder.steps": steps})
                 run_audit(self.drawn, store, self.held_out, self.folder / f"audit-{number}-{steps}", changed)
                 spent.append(now() - began)
             step = ((spent[1] - spent[0]) / AUDIT_STEPS).clip(0)

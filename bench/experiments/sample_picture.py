@@ -16,12 +16,12 @@ import numpy as np
 
 from labelgan.data.pictures import mosaic, save_png
 from labelgan.data.prepare.case import to_unit
-from labelgan.gan.inputs.compose import Wish
+from labelgan.gan.inputs.compose import Conditions
 from labelgan.gan.sample import Generator
 
 
 def names(text: str) -> list[str | None]:
-    """Splits at commas; nothing is one wish for anything."""
+    """Splits at commas; nothing is one condition that holds of anything."""
     return [part or None for part in text.split(",")]
 
 
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--load", type=names, default=[None])
     arguments = parser.parse_args()
     generator = Generator.load(arguments.run)
-    wishes = [Wish(load=load, site=site) for site, load in product(arguments.site, arguments.load)]
-    drawn = [generator.sample(arguments.num, seed=arguments.seed, wish=wish) for wish in wishes]
+    conditions = [Conditions(load=load, site=site) for site, load in product(arguments.site, arguments.load)]
+    drawn = [generator.sample(arguments.num, seed=arguments.seed, conditions=conditions) for conditions in conditions]
     images_NCHW = np.concatenate([samples.images_NCHW for samples in drawn])
     masks_NHW = np.concatenate([samples.masks_NHW for samples in drawn])
     save_png(arguments.out, mosaic(to_unit(images_NCHW), masks_NHW, columns=arguments.columns))

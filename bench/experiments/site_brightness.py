@@ -16,7 +16,7 @@ from scipy.stats import wasserstein_distance
 
 from labelgan.core.rng import generator_for
 from labelgan.data.store import SliceStore
-from labelgan.gan.inputs.compose import Composer, Wish
+from labelgan.gan.inputs.compose import Composer, Conditions
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.sample import Generator
 
@@ -29,11 +29,11 @@ def real_values(store: SliceStore, site: str) -> list[np.ndarray]:
 
 
 def sampled_values(
-    generator: Generator, composer: Composer, wish: Wish | None, num: int, seed: int
+    generator: Generator, composer: Composer, conditions: Conditions | None, num: int, seed: int
 ) -> list[np.ndarray]:
     """The same of samples; a sample's brain is that of the anatomy it was painted on."""
-    samples = generator.sample(num, seed=seed, wish=wish)
-    made = [composer.compose(generator_for(seed, "composition", index), wish) for index in samples.indices]
+    samples = generator.sample(num, seed=seed, conditions=conditions)
+    made = [composer.compose(generator_for(seed, "composition", index), conditions) for index in samples.indices]
     healthy_NHW = np.stack([item.brain_HW for item in made]) & (samples.masks_NHW == 0)
     return [samples.images_NCHW[:, channel][healthy_NHW] for channel in range(len(generator.channels))]
 
@@ -52,8 +52,8 @@ def main() -> None:
     real = {site: real_values(store, site) for site in generator.sites}
     rows = {f"real {site}": values for site, values in real.items()}
     for site in (None, *generator.sites):
-        wish = None if site is None else Wish(site=site)
-        rows[f"samples, {site or 'not asked'}"] = sampled_values(generator, composer, wish, given.num, given.seed)
+        conditions = None if site is None else Conditions(site=site)
+        rows[f"samples, {site or 'not asked'}"] = sampled_values(generator, composer, conditions, given.num, given.seed)
     print(f"| {', '.join(generator.channels)} | " + " | ".join(real) + " |")
     print("|---" * (1 + len(real)) + "|")
     for name, values in rows.items():

@@ -43,9 +43,9 @@ def test_training_slices_in_disguise_are_dropped(fitted, train, disguise):
 def test_masks_out_of_place_are_dropped_more_often_than_true_ones(fitted, unseen):
     lesion = unseen.select(unseen.lesions_NHW.any((1, 2)))
     true = fitted.judge(lesion).reasons == MASK
-    spoilt = fitted.judge(replace(lesion, masks_NHW=moved(lesion.masks_NHW, 4))).reasons == MASK
+    degraded = fitted.judge(replace(lesion, masks_NHW=moved(lesion.masks_NHW, 4))).reasons == MASK
     assert true.mean() < 0.2
-    assert spoilt.mean() > true.mean() + 0.3
+    assert degraded.mean() > true.mean() + 0.3
 
 
 def test_a_sample_all_lesion_or_all_black_is_dropped(fitted, unseen):

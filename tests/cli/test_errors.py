@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from labelgan.cli.errors import told
+from labelgan.cli.errors import error_line
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from labelgan.cli.errors import told
     ],
 )
 def test_what_the_machine_refuses_is_no_fault_of_the_program(error, line, code):
-    assert told(error) == (line, code)
+    assert error_line(error) == (line, code)

@@ -14,7 +14,7 @@ from labelgan.cli.app import run_command
 from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.check.integrity import check_cohort
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.pseudonyms import keyfile, masked, masked_error, told_path, using
+from labelgan.data.pseudonyms import keyfile, masked, masked_error, shown_path, using
 
 NAMES = ("DoeJane", "RoeRichard")
 
@@ -55,7 +55,7 @@ def test_without_a_key_nothing_changes(scans: Path, key: Path) -> None:
     with using(key):
         assert keyfile() == key
     assert keyfile() is None
-    assert told_path(scans) is None
+    assert shown_path(scans) is None
     assert masked(str(scans)) == str(scans)
 
 

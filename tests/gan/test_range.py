@@ -16,7 +16,7 @@ from labelgan.data.prepare.case import to_unit
 from labelgan.data.prepare.limits import ValueRange
 from labelgan.data.synthetic_slices import read_labelled_slices
 from labelgan.gan.inputs.batches import training_rows
-from labelgan.gan.inputs.compose import Wish
+from labelgan.gan.inputs.compose import Conditions
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.networks.limit import limit_of
 from labelgan.gan.sample import Generator, sample_cohort
@@ -90,7 +90,7 @@ def with_no_bounds(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def test_samples_of_a_site_stay_in_it_too(runs, phantom_store, tmp_path):
     loud = Generator.load(changed(runs["refiner"], tmp_path / "loud", exaggerated))
-    samples = loud.sample(8, seed=2, wish=Wish(site="Beta"))
+    samples = loud.sample(8, seed=2, conditions=Conditions(site="Beta"))
     assert share_outside(samples.images_NCHW, training_range(phantom_store)) == 0
 
 

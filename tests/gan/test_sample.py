@@ -16,7 +16,7 @@ from labelgan.data.check.integrity import check_cohort
 from labelgan.data.export.write import EXPORTERS
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.case import from_unit
-from labelgan.gan.inputs.compose import Wish
+from labelgan.gan.inputs.compose import Conditions
 from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.sample import BLOCK, Generator, sample_cohort
 from labelgan.gan.train import train_generator
@@ -337,7 +337,7 @@ def test_samples_of_a_site_are_on_its_scale_and_say_so(refiner, phantom_store, t
     assert loaded.sites == ("Alpha", "Beta", "Gamma")
     means = {}
     for site in loaded.sites:
-        out = sample_cohort(refiner, tmp_path / site, 4, wish=Wish(site=site))
+        out = sample_cohort(refiner, tmp_path / site, 4, conditions=Conditions(site=site))
         assert check_cohort(out).ok
         manifest = read_json(out / "manifest.json")
         assert manifest["asked"] == {"load": None, "height": None, "site": site}
@@ -352,7 +352,7 @@ def test_samples_of_a_site_are_on_its_scale_and_say_so(refiner, phantom_store, t
 
 def test_a_site_that_nobody_is_from_is_named(refiner, tiny_run, tmp_path):
     with pytest.raises(ConfigError, match="--site Delta: no training patient is from this site; there are Alpha, Beta"):
-        sample_cohort(refiner, tmp_path / "out", 1, wish=Wish(site="Delta"))
+        sample_cohort(refiner, tmp_path / "out", 1, conditions=Conditions(site="Delta"))
     with pytest.raises(ConfigError, match="--load, --z, --site: this model makes slices as they come"):
-        sample_cohort(tiny_run, tmp_path / "out", 1, wish=Wish(site="Alpha"))
+        sample_cohort(tiny_run, tmp_path / "out", 1, conditions=Conditions(site="Alpha"))
     assert not (tmp_path / "out").exists()

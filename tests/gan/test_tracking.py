@@ -97,7 +97,7 @@ def test_a_resumed_training_goes_on_in_its_run(tmp_path, server):
     tracker = open_tracker("mlflow", tmp_path, {"a": 1})
     assert tracker is not None
     assert server.runs["r0"]["status"] == "RUNNING"
-    tracker.figures({"r1": 2.0}, 3)
+    tracker.metrics({"r1": 2.0}, 3)
     tracker.close(complete=True)
     (run,) = server.runs.values()
     assert run["params"] == [("a", "1")]

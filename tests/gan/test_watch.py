@@ -71,7 +71,7 @@ def test_the_lesion_rate_counts_masks_that_are_not_empty():
 class Fixed:
     """Inputs whose latents are the indices themselves."""
 
-    def samples(self, seed: int, indices, wish=None) -> tuple[Tensor, ...]:
+    def samples(self, seed: int, indices, conditions=None) -> tuple[Tensor, ...]:
         return (torch.tensor(list(indices), dtype=torch.float32) + 1000 * seed,)
 
 
@@ -106,7 +106,7 @@ def test_the_watch_always_looks_at_the_same_samples():
     assert generator.training
     again, _ = watch.samples(generator, torch.device("cpu"))
     assert torch.equal(images, again)
-    figures = watch.figures(images, masks)
+    figures = watch.metrics(images, masks)
     assert figures["lesion_rate"] == 0.5
     assert figures["diversity"] > 0.3
-    assert watch.figures(images[:1].expand(WATCHED, -1, -1, -1), masks)["diversity"] == pytest.approx(0, abs=1e-5)
+    assert watch.metrics(images[:1].expand(WATCHED, -1, -1, -1), masks)["diversity"] == pytest.approx(0, abs=1e-5)

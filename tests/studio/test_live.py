@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from labelgan.core.errors import CheckpointError, DataError
-from labelgan.gan.inputs.compose import Wish
+from labelgan.gan.inputs.compose import Conditions
 from labelgan.gan.sample import Generator
 from labelgan.gan.train import train_generator
 from labelgan.studio.live import (
     BLOCK,
     LOAD_STEPS,
+    ConditionalSampler,
     LiveRun,
     LiveSampler,
     MaskConditioned,
-    WishingSampler,
     controls_of,
     mask_from_rows,
 )
@@ -152,10 +152,10 @@ def test_a_run_that_is_none_is_told(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def sampler(phantom_store, tmp_path_factory) -> WishingSampler:
-    run = tmp_path_factory.mktemp("wishes") / "run"
+def sampler(phantom_store, tmp_path_factory) -> ConditionalSampler:
+    run = tmp_path_factory.mktemp("conditions") / "run"
     train_generator(phantom_store, run, tiny_config("refiner", "train.steps=1", "train.collapse_ratio=0"))
-    return WishingSampler(Generator.load(run))
+    return ConditionalSampler(Generator.load(run))
 
 
 def test_is_what_the_live_page_wants(sampler):
@@ -178,7 +178,7 @@ def test_a_site_can_be_asked_for(sampler):
     assert sampler.sites == ("Alpha", "Beta", "Gamma")
     one, other = (sampler.sample(2, 1, site=number).images_NCHW for number in (1, 3))
     assert not np.array_equal(one, other)
-    assert np.array_equal(one, sampler.generator.sample(2, 1, wish=Wish(site="Alpha")).images_NCHW)
+    assert np.array_equal(one, sampler.generator.sample(2, 1, conditions=Conditions(site="Alpha")).images_NCHW)
 
 
 def test_an_image_is_made_for_a_mask(sampler):

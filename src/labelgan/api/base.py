@@ -231,7 +231,7 @@ def sample(
             offending slices are left out, and counted in the manifest; see `study.judge.sample_judge`.
         report: called after every sample.
     """
-    from labelgan.gan.inputs.compose import Wish
+    from labelgan.gan.inputs.compose import Conditions
     from labelgan.gan.sample import sample_cohort
 
     if run == PHANTOM_GENERATOR:
@@ -242,8 +242,8 @@ def sample(
 
         judge = sample_judge(run, audited)
     return sample_cohort(
-        run, out, num, format=format, seed=seed, keep_best=keep_best, wish=Wish(load, height, site=site), device=device,
-        force=force, judge=judge, report=report,
+        run, out, num, format=format, seed=seed, keep_best=keep_best, conditions=Conditions(load, height, site=site),
+        device=device, force=force, judge=judge, report=report,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from labelgan.audit.copies.copies import Comparable, Limit, Report, Space, closeness_of, limits_of, neighbours
-from labelgan.audit.labels.labels import dealt
+from labelgan.audit.labels.labels import permuted
 from labelgan.audit.labels.lesions import measure_lesions
 from labelgan.audit.labels.ring import ContrastFit, contrasts
 from labelgan.audit.slices import AuditSlices
@@ -33,7 +33,7 @@ MOST_REFERENCE = 2_000
 
 @dataclass(frozen=True, eq=False)
 class FilterVerdict:
-    """What a filter says of N samples.
+    """A filter's judgement of N samples.
 
     Attributes:
         keep: (N,) bool.
@@ -92,7 +92,7 @@ class SampleFilter:
             limits = limits_of(neighbours(some, everyone, apart=True, title="training slices", report=report))
         brains_NHW = train.lone_brains_NHW
         _, own_NC = contrasts(train.images_NCHW, train.masks_NHW, brains_NHW)
-        _, others_NC = contrasts(train.images_NCHW, dealt(train.masks_NHW, seed), brains_NHW)
+        _, others_NC = contrasts(train.images_NCHW, permuted(train.masks_NHW, seed), brains_NHW)
         contrast = ContrastFit.of(own_NC, others_NC)
         least = -np.inf
         if contrast is not None:

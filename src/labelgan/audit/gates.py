@@ -26,7 +26,7 @@ class Finding:
         unit: such as ``mm`` or ``%``; empty for ratios and plain numbers.
         better: ``lower`` or ``higher`` is better; ``near``: best close to `good`, bad on either side.
         good: anchor: the same figure of held-out real slices against training ones, as good as it gets.
-        bad: anchor: the same figure of noise, of blurred or of otherwise spoilt real slices.
+        bad: anchor: the same figure of noise, of blurred or of otherwise degraded real slices.
         note: what a reader must know, in a sentence.
         extra: whatever else belongs to the figure; plain JSON values.
     """
@@ -43,7 +43,7 @@ class Finding:
 
     @property
     def standing(self) -> float | None:
-        """Where the value stands: 0 at the bad anchor, 1 at the good one; None where the bad one is not worse."""
+        """Standing of the value: 0 at the bad anchor, 1 at the good one; None where the bad one is not worse."""
         if self.value is None or self.good is None or self.bad is None or self.good == self.bad:
             return None
         if self.better != "near" and (self.bad < self.good) != (self.better == "higher"):

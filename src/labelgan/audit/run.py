@@ -49,7 +49,7 @@ PARTS: dict[str, Part] = {
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
         findings: every figure, in order.

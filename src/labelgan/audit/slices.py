@@ -1,4 +1,4 @@
-"""What an audit looks at: labelled slices of one grid and scale, each with its patient where that is known."""
+"""Material of an audit: labelled slices of one grid and scale, each with its patient where that is known."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from labelgan.cli import score as cli_score
 from labelgan.cli import segment as cli_segment
 from labelgan.cli import studio as cli_studio
 from labelgan.cli import study as cli_study
-from labelgan.cli.errors import told
+from labelgan.cli.errors import error_line
 from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, Spacing, ids, pixel_size, say, slice_size
 from labelgan.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS
 from labelgan.core.version import __version__
@@ -298,7 +298,7 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        line, code = told(error)
+        line, code = error_line(error)
         if line:
             say(f"error: {line}")
         return code

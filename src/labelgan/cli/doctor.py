@@ -1,4 +1,4 @@
-"""What this machine has, for `labelgan doctor`."""
+"""Describes this machine, for `labelgan doctor`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MACHINE_FAULTS = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}
 
 
-def told(error: Exception) -> tuple[str, int]:
+def error_line(error: Exception) -> tuple[str, int]:
     """Gives the line that tells an error, and its exit code."""
     if isinstance(error, LabelganError):
         return str(error), error.exit_code

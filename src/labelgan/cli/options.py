@@ -1,4 +1,4 @@
-"""What the command modules share: options of one name and meaning, ids, words on stderr."""
+"""Shared by the command modules: options of one name and meaning, ids, words on stderr."""
 
 from __future__ import annotations
 

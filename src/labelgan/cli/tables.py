@@ -1,4 +1,4 @@
-"""What commands print as tables."""
+"""Tables that commands print."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def print_audit(report: AuditReport) -> None:
         numbers = (_short(value) for value in (finding.value, finding.good, finding.bad))
         figures.add_row(f"{escape(finding.title)} {MARKS[finding.better]}", *numbers)
     console.print(figures)
-    console.print("good: held-out real slices against training slices; bad: spoilt real slices")
+    console.print("good: held-out real slices against training slices; bad: degraded real slices")
     gates = Table("gate", "", "why")
     for gate in report.gates:
         gates.add_row(gate.name, WORDS[gate.passed], escape(gate.reason))

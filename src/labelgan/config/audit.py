@@ -37,7 +37,7 @@ class AuditEncoderConfig(Config):
 
 
 class FidelityConfig(Config):
-    """Distances between sets of slices, their sizes, and what spoils real slices for the bad anchor."""
+    """Distances between sets of slices, their sizes, and what degrades real slices for the bad anchor."""
 
     max_compared: int = Field(
         default=2_000, ge=10, description="most samples, and held-out slices, in distances to the training slices"
@@ -92,7 +92,7 @@ class GateConfig(Config):
     )
     min_standing: float | None = Field(
         default=None,
-        description="fidelity: where every distance must stand, 0 at spoilt real slices, 1 at held-out; None: no gate",
+        description="fidelity: where distances must stand: 0 at degraded real slices, 1 at held-out; None: no gate",
     )
 
 

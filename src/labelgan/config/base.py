@@ -20,7 +20,7 @@ Layer = tuple[str, Mapping[str, Any]]  # what sets values, and those, nested by 
 
 
 def plain_words(error: Mapping[str, Any]) -> str:
-    """What pydantic says of an error, without what only its own users understand."""
+    """Rewords a pydantic error without what only pydantic's own users understand."""
     return str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -67,7 +67,7 @@ class OptimizerConfig(Config):
 
 
 class MaskChannelConfig(Config):
-    """How the lesion mask becomes a channel that the critic can learn from."""
+    """Coding of the lesion mask as a channel that the critic can learn from."""
 
     encoding: Literal["distance", "hard", "gaussian"] = Field(
         default="distance",
@@ -79,7 +79,7 @@ class MaskChannelConfig(Config):
 
 
 class AugmentConfig(Config):
-    """What is done alike to real and synthetic slices before the critic sees them."""
+    """Augmentation of real and synthetic slices alike, before the critic sees them."""
 
     policy: tuple[Literal["flip", "translate", "cutout", "intensity"], ...] = Field(
         default=("flip", "translate", "intensity"), description="keys of gan.augment.AUGMENTATIONS, in order"
@@ -95,7 +95,7 @@ class AugmentConfig(Config):
 
 
 class ContentConfig(Config):
-    """What a refining generator composes slices from, and how (refiner)."""
+    """Sources and rules by which a refining generator composes slices (refiner)."""
 
     phantoms: float = Field(
         default=0.5,

@@ -29,7 +29,7 @@ class SegNetworkConfig(Config):
 
 
 class SegAugmentConfig(Config):
-    """What is done to a slice and its mask together, drawn anew each time a slice is shown."""
+    """Augmentation of a slice and its mask together, drawn anew each time a slice is shown."""
 
     flip: float = Field(default=0.5, ge=0, le=1, description="chance of a left-right flip")
     rotate: float = Field(default=15.0, ge=0, le=180, description="largest rotation, degrees")

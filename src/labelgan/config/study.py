@@ -95,7 +95,7 @@ class StudyConfig(Config):
 
     @property
     def draws(self) -> int:
-        """How many draws of training patients, or splits into folds: ``repeats``, or what its None means."""
+        """Number of draws of training patients, or of splits into folds: ``repeats``, or what its None means."""
         return self.repeats or (DRAWS if self.patients else 1)
 
     @classmethod

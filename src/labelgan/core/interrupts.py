@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that long work honours between two steps."""
+"""Turns SIGINT (Ctrl-C) and SIGTERM into a flag that loops poll between steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What made a result: versions and revision, to stand beside every number."""
+"""Versions and revision that made a result, to stand beside every number."""
 
 from __future__ import annotations
 

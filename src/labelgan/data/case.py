@@ -1,4 +1,4 @@
-"""What a cohort is made of: cases that hold paths until their voxels are asked for."""
+"""Cohorts and their cases, which hold paths until their voxels are asked for."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from labelgan.data.case import Case
 CURATION = "curation.json"
 BLIND_TESTS = "blind_tests.json"
 BESIDE_SAMPLES = frozenset({CURATION, BLIND_TESTS})
-"""What people write beside samples: it does not change what the samples are."""
+"""Files that people write beside samples: they do not change what the samples are."""
 
 FORMAT_VERSION = 1
 
@@ -31,7 +31,7 @@ Verdict = Literal["accept", "reject"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What somebody thought of one sample.
+    """Somebody's judgement of one sample.
 
     Attributes:
         decision: accept or reject.
@@ -90,7 +90,7 @@ class Curation:
         return kept
 
     def facts(self, cases: Sequence[Case]) -> dict[str, Any]:
-        """What a manifest says of it: how many of the cases were left out and how many stayed in, and which."""
+        """Gives a manifest's entry: how many of the cases were left out and how many stayed in, and which."""
         rejected = len(self.of("reject"))
         return {"rejected": rejected, "kept": len(cases) - rejected, "rejected_sha256": self.digest()}
 

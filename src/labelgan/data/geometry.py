@@ -16,7 +16,7 @@ Order = Literal["image", "label"]
 
 @dataclass(frozen=True)
 class AxisMap:
-    """How one axis of the store samples one axis of the native grid.
+    """Sampling of one axis of the native grid by one axis of the store.
 
     The native axis is first turned to the store's direction (``flipped``), then resampled about its centre to ``zoom``
     times as many pixels, then cropped or padded: store pixel ``k`` is resampled pixel ``start + k``.

@@ -211,7 +211,7 @@ class Kept(Manifest):
 
 
 class ModelManifest(Kept):
-    """What the manifests of generators and segmenters share.
+    """Base of the manifests of generators and segmenters.
 
     Attributes:
         status: training, complete or failed.
@@ -336,7 +336,7 @@ class TrainedFolder:
 
     @property
     def manifest(self) -> Path:
-        """What was trained on what: JSON."""
+        """Gives the parts that say what was trained on what, as JSON."""
         return self.path / MANIFEST
 
     def write_manifest(self, status: str, **facts: Any) -> dict[str, Any]:
@@ -388,7 +388,7 @@ class StoredCase(BaseModel):
     geometry: SliceGeometry
 
     def identity(self, slices: int | None = None) -> dict[str, Any]:
-        """Who it is, for the manifest of a network that saw so many of its slices, or must see none."""
+        """Describes the case for the manifest of a network that saw so many of its slices, or must see none."""
         seen = {} if slices is None else {"slices": slices}
         return {"id": self.id, "patient": self.patient, "site": self.site, **seen, "hashes": dict(self.hashes)}
 
@@ -413,7 +413,7 @@ class MadeBy(Entry):
 
 
 class ExportedCase(Entry):
-    """What an export tells of a case whose layout has no room for it."""
+    """Facts of a case whose layout has no room for them, as an export keeps them."""
 
     id: Maybe[str] = None
     patient: Maybe[str] = None

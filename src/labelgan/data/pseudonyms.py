@@ -41,7 +41,7 @@ class _Active:
     patterns: dict[int, re.Pattern[str]] = field(default_factory=dict)  # by the number of names, which only grows
 
     def any_name(self) -> re.Pattern[str]:
-        """What matches a name that stands by itself, or among dots, dashes and underscores."""
+        """Pattern of a name that stands by itself, or among dots, dashes and underscores."""
         if len(self.names) not in self.patterns:
             longest_first = "|".join(re.escape(name) for name in sorted(self.names, key=len, reverse=True))
             self.patterns[len(self.names)] = re.compile(rf"(?<![^\W_])(?:{longest_first})(?![^\W_])")
@@ -148,8 +148,8 @@ def _files(case: Case) -> list[tuple[str, ImageRef]]:
     return [(name, ref) for name, ref in refs if ref is not None]
 
 
-def told_path(path: Path) -> str | None:
-    """What may be said of a path under pseudonyms: ``p-3f9a…/FLAIR``, or ``-`` of one that is no case's.
+def shown_path(path: Path) -> str | None:
+    """Gives a path as pseudonyms allow it: ``p-3f9a…/FLAIR``, or ``-`` of one that is no case's.
 
     None where cohorts keep their names.
     """
@@ -158,7 +158,7 @@ def told_path(path: Path) -> str | None:
 
 
 def masked(text: str) -> str:
-    """A text under pseudonyms: files and folders as `told_path` has them, ids replaced, other files' names left out."""
+    """Puts a text under pseudonyms: paths as `shown_path` has them, ids replaced, other files' names left out."""
     active = _ACTIVE.get()
     if active is None:
         return text
@@ -169,7 +169,7 @@ def masked(text: str) -> str:
             for place in sorted((place for place in active.places if place in text), key=len, reverse=True):
                 text = text.replace(place, active.places[place])
             text = re.sub(
-                rf"(?<![\w.-]){re.escape(root)}/(\S*[^\s,;:'\"`)])", lambda match: _told(match[1], active), text
+                rf"(?<![\w.-]){re.escape(root)}/(\S*[^\s,;:'\"`)])", lambda match: _shown(match[1], active), text
             )
             if "/" in root:
                 text = text.replace(root, "cohort")
@@ -185,6 +185,6 @@ def masked_error(error: LabelganError) -> LabelganError:
     return made
 
 
-def _told(inside: str, active: _Active) -> str:
-    """What may be said of a path under a cohort's folder, which may be told already."""
+def _shown(inside: str, active: _Active) -> str:
+    """Gives a path under a cohort's folder, which may be shown already, as pseudonyms allow it."""
     return inside if inside in active.places.values() else _HIDDEN

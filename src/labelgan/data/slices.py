@@ -70,7 +70,7 @@ class Slices:
 
     @property
     def lesions_NHW(self) -> np.ndarray:
-        """Where the mask is lesion, bool; other pathology is not."""
+        """Pixels of lesion, bool; other pathology is none."""
         return self.masks_NHW == LESION
 
     def z_scores(self, rows: Any = slice(None)) -> np.ndarray:

@@ -62,7 +62,7 @@ class Recorder(MetricsCsv):
             for name, value in means.items():
                 self._board.add_scalar(name, value, step)
         if self._tracker is not None:
-            self._tracker.figures(means, step)
+            self._tracker.metrics(means, step)
         return means
 
     def picture(self, step: int, images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from labelgan.data.export.write import EXPORTERS, CohortFacts, LabelledSlice, ex
 from labelgan.data.manifests import GeneratorManifest
 from labelgan.data.prepare.case import from_unit, to_unit
 from labelgan.data.prepare.limits import ValueRange
-from labelgan.gan.inputs.compose import Wish
+from labelgan.gan.inputs.compose import Conditions
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.inputs.mask_channel import decode_mask, encode_mask
@@ -115,11 +115,11 @@ class Generator:
         return cls(run, run.read_config(), manifest, choose_device(device))
 
     @torch.no_grad()
-    def _block(self, seed: int, block: int, wish: Wish | None = None) -> torch.Tensor:
+    def _block(self, seed: int, block: int, conditions: Conditions | None = None) -> torch.Tensor:
         indices = range(block * BLOCK, (block + 1) * BLOCK)
-        inputs = self.inputs.samples(seed, indices, wish)
+        inputs = self.inputs.samples(seed, indices, conditions)
         slices_NCHW = self._generator(*(tensor.to(self.device) for tensor in inputs)).float()
-        return limit_of(self._generator)(self.inputs.finish(seed, indices, slices_NCHW, wish))
+        return limit_of(self._generator)(self.inputs.finish(seed, indices, slices_NCHW, conditions))
 
     @torch.no_grad()
     def _judge(self, images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -130,17 +130,17 @@ class Generator:
         return self._critic(images_NCHW).float()
 
     def iterate(
-        self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0, wish: Wish | None = None
+        self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0, conditions: Conditions | None = None
     ) -> Iterator[Samples]:
         """Gives samples ``start`` to ``start + count - 1`` one by one, in bounded memory.
 
         With ``keep_best`` = 1/m, sample i is the one that the critic likes best of z number i·m to i·m + m - 1, so that
         it still depends on (generator, seed, i) alone. The 2019 report kept the best of 100.
 
-        A ``wish`` asks for a lesion load, a height of the slice or a mask, of models that can grant it.
+        ``conditions`` ask for a lesion load, a height of the slice or a mask, of models that support them.
 
         Raises:
-            ConfigError: ``keep_best`` is not in (0, 1], or the model cannot grant the wish.
+            ConfigError: ``keep_best`` is not in (0, 1], or the model does not support the conditions.
         """
         if not 0 < keep_best <= 1:
             raise ConfigError("--keep-best", f"{keep_best} is not a share between 0 and 1")
@@ -152,7 +152,7 @@ class Generator:
             for index in range(sample * tries, (sample + 1) * tries):
                 if index // BLOCK != block_number:
                     block_number = index // BLOCK
-                    images_NCHW = self._block(seed, block_number, wish)
+                    images_NCHW = self._block(seed, block_number, conditions)
                 candidate = images_NCHW[index % BLOCK : index % BLOCK + 1]
                 score = float(self._judge(candidate)) if tries > 1 else float("nan")
                 if best is None or score > best_score:
@@ -166,12 +166,12 @@ class Generator:
             )
 
     def sample(
-        self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0, wish: Wish | None = None
+        self, count: int, seed: int = 0, *, start: int = 0, keep_best: float = 1.0, conditions: Conditions | None = None
     ) -> Samples:
         """Gives samples ``start`` to ``start + count - 1`` at once; see `iterate`."""
         if count < 1:
             raise ConfigError("--num", f"{count} is not a positive number")
-        parts = list(self.iterate(count, seed, start=start, keep_best=keep_best, wish=wish))
+        parts = list(self.iterate(count, seed, start=start, keep_best=keep_best, conditions=conditions))
         return Samples(
             images_NCHW=np.concatenate([part.images_NCHW for part in parts]),
             masks_NHW=np.concatenate([part.masks_NHW for part in parts]),
@@ -180,7 +180,7 @@ class Generator:
         )
 
     def critic_scores(self, images_NCHW: np.ndarray, masks_NHW: np.ndarray) -> np.ndarray:
-        """What the critic says of labelled slices, real ones too: (N,) float32, higher is more real.
+        """Scores labelled slices, real ones too, by the critic: (N,) float32, higher is more real.
 
         Args:
             images_NCHW: z-scores, channels as in `channels`.
@@ -237,7 +237,7 @@ def sample_cohort(
     format: str = "wmh",
     seed: int = 0,
     keep_best: float = 1.0,
-    wish: Wish | None = None,
+    conditions: Conditions | None = None,
     device: str = "auto",
     force: bool = False,
     judge: Judge | None = None,
@@ -252,7 +252,7 @@ def sample_cohort(
         format: key of ``data.export.EXPORTERS``.
         seed: of z.
         keep_best: see `Generator.iterate`.
-        wish: likewise.
+        conditions: likewise.
         device: where to sample.
         force: sample a collapsed generator all the same.
         judge: leaves out samples; more are drawn in their place, and the manifest counts them by reason.
@@ -269,12 +269,12 @@ def sample_cohort(
         raise ConfigError(f"--num {num}", "at least one sample is needed")
     require_free(out)
     generator = Generator.load(run, device=device, force=force)
-    asked = wish or Wish()
+    asked = conditions or Conditions()
     records: list[dict[str, Any]] = []
     dropped: Counter[str] = Counter()
 
     def slices() -> Iterator[LabelledSlice]:
-        kept = _kept(generator, num, seed, keep_best, wish, judge, dropped)
+        kept = _kept(generator, num, seed, keep_best, conditions, judge, dropped)
         for number, samples in enumerate(kept):
             identifier = f"syn{number:06d}"
             mask_HW = samples.masks_NHW[0]
@@ -299,7 +299,7 @@ def sample_cohort(
                 "kind": "synthetic-slices",
                 "seed": seed,
                 "keep_best": keep_best,
-                **({} if asked.asks_nothing else {"asked": asked.to_json()}),
+                **({} if asked.is_empty else {"asked": asked.to_json()}),
                 **({} if judge is None else {"audited": {"kept": len(records), "dropped": dict(dropped)}}),
                 "intensity": generator.scale(asked.site),
                 "range": generator.range,
@@ -320,17 +320,17 @@ def _kept(
     num: int,
     seed: int,
     keep_best: float,
-    wish: Wish | None,
+    conditions: Conditions | None,
     judge: Judge | None,
     dropped: Counter[str],
 ) -> Iterator[Samples]:
     """Gives ``num`` samples that the judge keeps, in the order of their indices, and counts the others by reason."""
     if judge is None:
-        yield from generator.iterate(num, seed, keep_best=keep_best, wish=wish)
+        yield from generator.iterate(num, seed, keep_best=keep_best, conditions=conditions)
         return
     kept = 0
     for start in range(0, MOST_TRIES * num, JUDGED):
-        block = list(generator.iterate(JUDGED, seed, start=start, keep_best=keep_best, wish=wish))
+        block = list(generator.iterate(JUDGED, seed, start=start, keep_best=keep_best, conditions=conditions))
         reasons = judge(
             np.concatenate([part.images_NCHW for part in block]), np.concatenate([part.masks_NHW for part in block])
         )

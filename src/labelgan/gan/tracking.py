@@ -23,9 +23,9 @@ _MOST_PARAMETERS = 100  # of one request
 
 
 class Tracker(Protocol):
-    """What a recorder tells its tracker."""
+    """Receives a training's metrics from its recorder."""
 
-    def figures(self, means: Mapping[str, float], step: int) -> None:
+    def metrics(self, means: Mapping[str, float], step: int) -> None:
         """Takes the means of some figures at a step."""
 
     def close(self, complete: bool) -> None:
@@ -64,7 +64,7 @@ class MlflowTracker:
         for first in range(0, len(parameters), _MOST_PARAMETERS):
             self._client.log_batch(self._id, params=parameters[first : first + _MOST_PARAMETERS])
 
-    def figures(self, means: Mapping[str, float], step: int) -> None:
+    def metrics(self, means: Mapping[str, float], step: int) -> None:
         """Sends the means of some figures."""
         now = int(1000 * time.time())  # MLflow counts in milliseconds
         metrics = [self._metric(name, value, now, step) for name, value in means.items()]

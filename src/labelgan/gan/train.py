@@ -38,7 +38,7 @@ SHOWN = {"critic_loss": "critic", "generator_loss": "generator", "wasserstein_es
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run came to; ``collapsed`` says that the diversity watch found one image over and over."""
+    """Result of a finished run; ``collapsed`` says that the diversity watch found one image over and over."""
 
     run: Path
     steps: int
@@ -194,7 +194,7 @@ class GeneratorTraining(Training):
         images_NCHW, masks_NHW = self.watch.samples(self.trainer.averaged, self.team.device)
         pictured = slice(0, PICTURED)
         self.recorder.picture(self.step, images_NCHW[pictured, :-1].cpu().numpy(), masks_NHW[pictured].cpu().numpy())
-        return self.watch.figures(images_NCHW, masks_NHW)
+        return self.watch.metrics(images_NCHW, masks_NHW)
 
     def describe(self) -> str:
         return " ".join(f"{label} {self.logged[name]:.3g}" for name, label in SHOWN.items() if name in self.logged)
@@ -231,7 +231,7 @@ class GeneratorTraining(Training):
         )
 
     def finish(self) -> None:
-        run, watched = self.run_folder, self.watch.figures(*self.watch.samples(self.trainer.averaged, self.team.device))
+        run, watched = self.run_folder, self.watch.metrics(*self.watch.samples(self.trainer.averaged, self.team.device))
         save_tensors(run.generator, self.trainer.averaged.state_dict())
         save_tensors(run.critic, self.trainer.critic.state_dict())
         manifest = run.write_manifest(

@@ -36,7 +36,7 @@ class Watch:
         generator.train()
         return images_NCHW, decode_mask(images_NCHW[:, -1])
 
-    def figures(self, images_NCHW: Tensor, masks_NHW: Tensor) -> dict[str, float]:
+    def metrics(self, images_NCHW: Tensor, masks_NHW: Tensor) -> dict[str, float]:
         """Gives ``diversity`` and ``lesion_rate``."""
         return {"diversity": diversity_ratio(images_NCHW, self._real_NCHW), "lesion_rate": lesion_rate(masks_NHW)}
 

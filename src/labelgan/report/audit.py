@@ -23,7 +23,7 @@ GROUPS = {
 """Titles of the groups that findings fall into by the first part of their names; others keep that part."""
 
 SPACES = {"whole": "the whole slice", "parts": "its likest parts", "encoder": "the encoder"}
-"""Where two slices were compared."""
+"""Spaces in which two slices are compared, by name."""
 
 ROUNDING = 1e-12  # what sums leave of a zero
 

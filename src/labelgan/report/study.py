@@ -70,7 +70,7 @@ class StudyPicture:
 
 @dataclass(frozen=True)
 class StudyPictures:
-    """What a study can show besides its numbers; any of it may be left out.
+    """Pictures of a study; any of them may be left out.
 
     Attributes:
         synthetic: fold name to a mosaic of its generator's samples.

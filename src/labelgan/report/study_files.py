@@ -1,4 +1,4 @@
-"""What a study left behind, read and checked: study.json, scores.csv and verdict.json."""
+"""Reads and checks a study's files: study.json, scores.csv and verdict.json."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Failure(_Form):
 
 
 class GeneratorFacts(_Form):
-    """How one fold's generator came out."""
+    """Result of one fold's generator."""
 
     fold: str
     diversity: Finite | None = None
@@ -73,7 +73,7 @@ class AuditGate(_Form):
 
 
 class AuditFacts(_Form):
-    """What the audit of one fold's synthetic slices said."""
+    """Result of the audit of one fold's synthetic slices."""
 
     fold: str
     passed: bool
@@ -152,7 +152,7 @@ class Comparison(_Form):
 
 
 class Multiplier(_Form):
-    """How many patients the reference arm needs for an arm's score, over those the arm had."""
+    """Number of patients that the reference arm needs for an arm's score, over those the arm had."""
 
     arm: str
     reference: str

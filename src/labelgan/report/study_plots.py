@@ -47,7 +47,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one arm is drawn; the three together are one arm's only."""
+    """Colour, line and marker of one arm; the three together are one arm's only."""
 
     colour: str
     marker: str

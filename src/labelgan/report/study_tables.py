@@ -173,7 +173,7 @@ def arm_text(arm: str, descriptions: dict[str, str]) -> str:
 
 
 def protocol_text(files: StudyFiles) -> str:
-    """What was done to whom, in a sentence or two."""
+    """Describes the protocol in a sentence or two."""
     folds = files.study.folds
     if not folds:
         return "No folds are recorded."
@@ -196,7 +196,7 @@ def protocol_text(files: StudyFiles) -> str:
 
 
 def tally(comparisons: Sequence[Comparison]) -> list[tuple[str, int]]:
-    """How many comparisons say helps, harms and no evidence, in this order."""
+    """Counts the comparisons that say helps, harms and no evidence, in this order."""
     return [(verdict, sum(entry.verdict == verdict for entry in comparisons)) for verdict in SHAPES]
 
 
@@ -227,7 +227,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """What it is about: ``compared with classical, 5 training patients``."""
+        """Title: ``compared with classical, 5 training patients``."""
         among = f", {counted(self.n_train, 'training patient')}" if self.several and self.n_train is not None else ""
         return f"compared with {self.reference}{'' if self.main else ' (secondary)'}{among}"
 
@@ -330,7 +330,7 @@ def _summary_cell(summary: Summary) -> dict[str, str]:
 
 
 def facts(files: StudyFiles) -> list[tuple[str, str]]:
-    """What was run, in numbers."""
+    """Gives the numbers of what was run."""
     study, tested = files.study, files.tested
     sites = sorted({row.site for row in files.rows if row.site})
     numbers = [fold.n_train for fold in study.folds]
@@ -351,7 +351,7 @@ def facts(files: StudyFiles) -> list[tuple[str, str]]:
 
 
 def _reference(files: StudyFiles) -> str:
-    """What arms with synthetic slices are compared with; empty where a study of an earlier version does not say."""
+    """Names the reference of arms with synthetic slices; empty where a study of an earlier version does not say."""
     main, config = files.study.reference, files.study.config
     if main is None:
         return ""

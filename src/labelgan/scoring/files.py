@@ -148,7 +148,7 @@ def _read_prediction(ref: ImageRef) -> tuple[Header, Volume]:
 
 
 def _difference(reference: Header, prediction: Header) -> str | None:
-    """How a prediction's grid differs from the reference's, or None; pictures have no geometry to compare."""
+    """Describes how a prediction's grid differs from the reference's; None where it does not."""
     if reference.shape != prediction.shape:
         return f"shape {times(prediction.shape)} against {times(reference.shape)}"
     if reference.is_picture != prediction.is_picture:

@@ -42,7 +42,7 @@ class MaskFile:
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """What comes first where one case has several: ``result`` before others, then NIfTI before pictures."""
+        """Order of several files of one case: ``result`` before others, then NIfTI before pictures."""
         name = self.ref.path.name.lower()
         ending = next(place for place, ending in enumerate(IMAGE_ENDINGS) if name.endswith(ending))
         return stem_of(self.ref.path) != _RESULT, ending

@@ -1,4 +1,4 @@
-"""What a scoring found: a row per case, and summaries in which nothing undefined is lost."""
+"""Result of a scoring: a row per case, and summaries in which nothing undefined is lost."""
 
 from __future__ import annotations
 

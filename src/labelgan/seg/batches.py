@@ -112,7 +112,7 @@ def with_each_others_masks(extra: Slices, rng: np.random.Generator) -> Slices:
 
 
 def split_batch(config: SegConfig, with_synthetic: bool) -> tuple[int, int]:
-    """How many slices of a batch are synthetic and how many real."""
+    """Gives the numbers of synthetic and of real slices in a batch."""
     size = config.train.batch_size
     synthetic = int(size * config.train.synthetic_share + 1e-9) if with_synthetic else 0
     return synthetic, size - synthetic

@@ -21,7 +21,7 @@ INSIDE = 0.5  # share of the lesion that must
 
 @dataclass(frozen=True)
 class Paste:
-    """Where a slice's lesions go: mirrored or not, then moved by whole pixels, with a margin in pixels."""
+    """Placement of a slice's lesions: mirrored or not, then moved by whole pixels, with a margin in pixels."""
 
     flip: bool
     shift: tuple[int, int]

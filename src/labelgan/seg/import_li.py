@@ -38,7 +38,7 @@ MIN_WIDTH, MAX_WIDTH = 4, 128
 
 @dataclass(frozen=True)
 class ImportedLi:
-    """What was imported: the folder, how many networks, their channels, width and number of values each."""
+    """Result of an import: the folder, how many networks, their channels, width and number of values each."""
 
     folder: Path
     members: int
@@ -209,7 +209,7 @@ def _kernels_and_biases(root: h5py.Group, path: Path) -> list[Pair]:
 
 
 def _child(group: h5py.Group, name: str, path: Path) -> Any:
-    """What lies at a name such as ``a/b``; nothing outside the file is touched."""
+    """Gives the entry at a name such as ``a/b``; nothing outside the file is touched."""
     import h5py
 
     node: Any = group

@@ -1,4 +1,4 @@
-"""What a segmenter minimises: soft Dice over the batch, alone or with cross-entropy, blind to other pathology."""
+"""Losses of a segmenter: soft Dice over the batch, alone or with cross-entropy, blind to other pathology."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def to_lesions(probability_XYZ: np.ndarray, config: SegPredictConfig) -> np.ndar
 
 
 def manifest_facts(folder: Path) -> dict[str, Any]:
-    """What a prediction's manifest says of the segmenter that made it."""
+    """Describes a segmenter for a prediction's manifest."""
     manifest = SegmenterFolder(folder).read_manifest().content
     keys = ("network", "steps", "members", "training_cases", "held_out_cases", "synthetic", "threshold", "origin")
     return {key: manifest[key] for key in keys if key in manifest}

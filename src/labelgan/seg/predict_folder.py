@@ -23,7 +23,7 @@ PROBABILITY = "probability.nii.gz"
 
 @dataclass
 class PredictReport:
-    """What came of every case.
+    """Outcome of every case.
 
     Attributes:
         written: case id to its mask's file.

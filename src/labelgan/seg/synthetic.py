@@ -22,7 +22,7 @@ from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak
 
 @dataclass(frozen=True)
 class SyntheticCohort:
-    """What a training takes from a synthetic cohort: slices, whom their generator has seen, facts for a manifest."""
+    """Synthetic slices of a training, with the cases that their generator has seen and facts for a manifest."""
 
     slices: Slices
     seen: SeenCases | None

@@ -31,7 +31,7 @@ MIN_SIDE = 32  # pixels; the networks halve a slice four times, and normalisatio
 
 @dataclass(frozen=True)
 class SegTrainingResult:
-    """What a finished training came to.
+    """Result of a finished training.
 
     Attributes:
         folder: the segmenter folder.

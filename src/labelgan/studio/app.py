@@ -78,14 +78,14 @@ def build_app(session: Session, token: str, cookie: str) -> ASGIApp:
     }
     app = Starlette(
         routes=[
-            *(Route(path, _told(handler), methods=["GET"]) for path, handler in pages.items()),
-            *(Route(path, _told(handler), methods=["POST"]) for path, handler in changes.items()),
+            *(Route(path, _with_error_lines(handler), methods=["GET"]) for path, handler in pages.items()),
+            *(Route(path, _with_error_lines(handler), methods=["POST"]) for path, handler in changes.items()),
         ]
     )
     return Guard(app, token, cookie)
 
 
-def _told(handler: Handler) -> Callable[[Request], Any]:
+def _with_error_lines(handler: Handler) -> Callable[[Request], Any]:
     """Runs a handler in a thread, and turns the errors that users may see into JSON."""
 
     async def endpoint(request: Request) -> Response:

@@ -65,7 +65,7 @@ class BlindTest:
 
     @property
     def truth(self) -> list[Answer]:
-        """What the slices are."""
+        """True kinds of the slices."""
         return ["synthetic" if entry.case.synthetic else "real" for entry in self.trials]
 
     def result(self) -> dict[str, Any]:
@@ -197,7 +197,7 @@ class BlindTests:
 
 
 def chance_words(result: dict[str, Any]) -> str:
-    """What an accuracy means, in a sentence."""
+    """Explains an accuracy in a sentence."""
     low, high = result["interval"]
     if low > 0.5:
         return "better than chance: the slices can be told apart"

@@ -1,4 +1,4 @@
-"""What audits hold against single samples: read from audits that lie beside them, or judged on demand."""
+"""Faults that audits found in single samples: read from audits that lie beside them, or judged on demand."""
 
 from __future__ import annotations
 

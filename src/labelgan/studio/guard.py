@@ -1,4 +1,4 @@
-"""Who may ask, and what a page may do: token, host, origin, and the headers of every answer."""
+"""Access to studio: token, host, origin, and the headers of every answer."""
 
 from __future__ import annotations
 

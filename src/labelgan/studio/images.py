@@ -49,7 +49,7 @@ class CaseImages:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Size in memory, bytes."""
         masks = 0 if self.mask_XYZ is None else self.mask_XYZ.nbytes
         return masks + sum(volume.nbytes for volume in self.volumes.values())
 

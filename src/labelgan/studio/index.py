@@ -62,7 +62,7 @@ class SliceEntry:
 
 @dataclass(frozen=True)
 class Query:
-    """What the gallery shows; an empty set asks for everything.
+    """Filter of the gallery; an empty set asks for everything.
 
     Attributes:
         sources: keys.
@@ -254,7 +254,7 @@ class Index:
         return decision.decision if decision else "undecided"
 
     def decision(self, entry: SliceEntry) -> Decision | None:
-        """What was decided about a slice, or None."""
+        """Decision about a slice, or None."""
         curation = self.curations.get(entry.case.source.key)
         return curation.decisions.get(entry.case.id) if curation else None
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from labelgan.core.errors import DataError
 from labelgan.data.pictures import grey_window
-from labelgan.gan.inputs.compose import LOADS, Wish
+from labelgan.gan.inputs.compose import LOADS, Conditions
 from labelgan.studio.images import Cache
 from labelgan.studio.pictures import draw_mask, draw_slice
 
@@ -28,8 +28,8 @@ ANY = "any"
 LOAD_STEPS = (ANY, *LOADS)
 
 
-class WishingSampler:
-    """Samples a generator that grants wishes; see `studio.live.LiveSampler`.
+class ConditionalSampler:
+    """Samples a generator that supports conditions; see `studio.live.LiveSampler`.
 
     Attributes:
         controls: height 0 leaves the height open, load 0 the lesions, site 0 (where there are several) the site.
@@ -70,15 +70,15 @@ class WishingSampler:
         """Samples as the sliders stand."""
         name = LOAD_STEPS[round(load)]
         where = (None, *self.sites)[round(site)]
-        wish = Wish(load=None if name == ANY else name, height=height or None, site=where)
-        return self.generator.sample(count, seed, start=start, wish=wish)
+        conditions = Conditions(load=None if name == ANY else name, height=height or None, site=where)
+        return self.generator.sample(count, seed, start=start, conditions=conditions)
 
     def from_mask(self, masks_NHW: np.ndarray, seed: int = 0) -> Samples:
         """One image for each mask; lesion outside the brain of the anatomy that is drawn is left out."""
         from labelgan.gan.sample import Samples
 
         parts = [
-            self.generator.sample(1, seed, start=number, wish=Wish(mask_HW=mask_HW > 0))
+            self.generator.sample(1, seed, start=number, conditions=Conditions(mask_HW=mask_HW > 0))
             for number, mask_HW in enumerate(masks_NHW)
         ]
         return Samples(
@@ -95,7 +95,7 @@ BLOCK = 8  # samples made at a time: generators make as many for one
 
 
 class LiveSamples(Protocol):
-    """What a sampler gives: z-scores (N, C, H, W) and masks (N, H, W), as `gan.sample.Samples` has them."""
+    """Samples of a sampler: z-scores (N, C, H, W) and masks (N, H, W), as `gan.sample.Samples` has them."""
 
     @property
     def images_NCHW(self) -> np.ndarray: ...
@@ -177,7 +177,7 @@ class LivePicture:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Size in memory, bytes."""
         return len(self.mask) + sum(map(len, (*self.plain, *self.outlined)))
 
 
@@ -195,11 +195,11 @@ class LiveRun:
     def open(cls, run: Path) -> LiveRun:
         """Loads a run folder; raises CheckpointError, ConfigError or RefusedError where it cannot be sampled."""
         from labelgan.gan.sample import Generator
-        from labelgan.studio.live import WishingSampler
+        from labelgan.studio.live import ConditionalSampler
 
         generator = Generator.load(run, force=True)
         _, row_mm, column_mm = (float(length) for length in generator.manifest["spacing_mm"])
-        sampler: LiveSampler = WishingSampler(generator) if generator.inputs.grants else generator
+        sampler: LiveSampler = ConditionalSampler(generator) if generator.inputs.supported else generator
         return cls(sampler, (row_mm, column_mm))
 
     @property
@@ -208,7 +208,7 @@ class LiveRun:
         return isinstance(self.sampler, MaskConditioned)
 
     def offers(self) -> dict[str, Any]:
-        """What the page may ask for, as JSON values."""
+        """Settings that the page may ask for, as JSON values."""
         return {
             "channels": list(self.sampler.channels),
             "size": list(self.sampler.size),

@@ -131,7 +131,7 @@ class Session:
         return loads.index(max(loads)) if any(loads) else len(loads) // 2
 
     def brief(self, entry: SliceEntry) -> dict[str, Any]:
-        """What a tile of the gallery shows."""
+        """Contents of a tile of the gallery."""
         case, decision = entry.case, self.index.decision(entry)
         return {
             "key": entry.key,
@@ -148,7 +148,7 @@ class Session:
         }
 
     def detail(self, entry: SliceEntry) -> dict[str, Any]:
-        """What is known of one slice."""
+        """Facts of one slice."""
         case, decision = entry.case, self.index.decision(entry)
         images = self.index.images(case)
         height, width = images.plane(case.channels[0], entry.z).shape

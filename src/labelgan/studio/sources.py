@@ -1,4 +1,4 @@
-"""What lies under the folders that studio is given: cohorts, synthetic cohorts, stores, runs, audits, studies."""
+"""Finds what lies under studio's folders: cohorts, synthetic cohorts, stores, runs, audits, studies."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def find_sources(roots: Sequence[Path], keys: Keys) -> tuple[list[Source], list[
 
 
 def kind_of(folder: Path) -> tuple[Kind | None, dict[str, Any]]:
-    """What a folder says of itself by the files that stages leave behind, and its manifest; None where it does not."""
+    """Recognises a folder by the files that stages leave behind, and its manifest; None where it does not."""
     if (folder / "study.json").is_file():
         return "study", {}
     try:
@@ -150,7 +150,7 @@ class _Search:
                 yield from self.walk(child, depth + 1)
 
     def _inside(self, kind: Kind, folder: Path, depth: int) -> Iterator[Source]:
-        """What belongs to a run (its store) and to a study (stores, runs, samples and audits of its folds)."""
+        """Finds what belongs to a run (its store) and to a study (stores, runs, samples and audits of its folds)."""
         if kind == "run" and (folder / "store" / "manifest.json").is_file():
             yield from self.walk(folder / "store", depth + 1)
         if kind != "study" or not (folder / "jobs").is_dir():

@@ -1,4 +1,4 @@
-"""What the segmenter is trained on: one place to add an arm (a line in ARMS)."""
+"""Arms, by what the segmenter is trained on: one place to add an arm (a line in ARMS)."""
 
 from __future__ import annotations
 

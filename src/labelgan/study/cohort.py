@@ -1,4 +1,4 @@
-"""What a study knows of a cohort before anything is trained: patients, lesion loads, and the hash of every file.
+"""Facts of a cohort before anything is trained: patients, lesion loads, and the hash of every file.
 
 Reading every voxel takes a while, so what was found is kept beside the study and read again where size or time of a
 file has changed.
@@ -21,7 +21,7 @@ from labelgan.core.progress import Report
 from labelgan.data.case import Case, require_safe_ids
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
-from labelgan.data.pseudonyms import keyfile, told_path
+from labelgan.data.pseudonyms import keyfile, shown_path
 from labelgan.data.reading.read import voxel_hash
 from labelgan.data.volume import LESION
 
@@ -152,7 +152,7 @@ def _files(case: Case) -> list[Path]:
 
 
 def _inside(path: Path, root: Path) -> str:
-    if (told := told_path(path)) is not None:
+    if (told := shown_path(path)) is not None:
         return told
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
@@ -225,7 +225,7 @@ def require_one_patient_a_scan(*cohorts: KnownCohort) -> None:
 
 
 def facts_of(cohort: KnownCohort) -> dict[str, Any]:
-    """What study.json tells of a cohort."""
+    """Gives the entry of a cohort in study.json."""
     return {
         "name": "cohort" if keyfile() else cohort.root.resolve().name,
         "patients": len(cohort.patients),

@@ -1,4 +1,4 @@
-"""Who is held out: every patient once, groups of patients, or all but a drawn few. Grouped by patient, always.
+"""Folds: every patient held out once, groups of patients, or all but a drawn few. Grouped by patient, always.
 
 Splits are stratified by site and lesion load: patients of a site are ordered by load, and neighbours in that order go
 to different folds, or, in a learning curve, come one after the other only when every other stratum has had its turn.

@@ -1,4 +1,4 @@
-"""What every kind of job does: one place to add a kind (a function, and a line in RUNNERS).
+"""Runners of every kind of job: one place to add a kind (a function, and a line in RUNNERS).
 
 A job works in its own folder alone. What it makes lies in a folder inside that one, so that a training which was killed
 finds its checkpoints there and goes on.
@@ -94,7 +94,7 @@ TRAINED = "trained.json"
 
 
 class Context(Protocol):
-    """What a job is given; see `study.worker.Context`."""
+    """Arguments of a job; see `study.engine.worker.Context`."""
 
     @property
     def kind(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Where a study's data lies on this machine: the one file of a study that tells paths."""
+"""Places of a study's data on this machine: the one file of a study that holds paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OPTIONAL = ("test", "start_from", "synthetic", "pseudonymise")
 
 @dataclass(frozen=True)
 class Places:
-    """Where a study's data lies on this machine: no part of what a job makes, so no part of its key.
+    """Places of a study's data on this machine: no part of what a job makes, so no part of its key.
 
     Attributes:
         data: cohort that is trained on.

@@ -1,4 +1,4 @@
-"""What the jobs found, put together: scores.csv, study.json, verdict.json."""
+"""Puts the jobs' results together: scores.csv, study.json, verdict.json."""
 
 from __future__ import annotations
 

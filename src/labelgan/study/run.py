@@ -40,7 +40,7 @@ from labelgan.study.results import (
 
 @dataclass(frozen=True)
 class StudySources:
-    """Where a study's data comes from; see `study.jobs.Places`."""
+    """Folders of a study's data; see `study.places.Places`."""
 
     data: Path
     test: Path | None = None
@@ -50,7 +50,7 @@ class StudySources:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study came to: its folder, what was run, what failed, and the verdict (empty where nothing is scored)."""
+    """Result of a study: its folder, what was run, what failed, and the verdict (empty where nothing is scored)."""
 
     folder: Path
     plan: Plan
@@ -187,7 +187,7 @@ def conclude(
 
 
 def _as_left(path: Path) -> dict[str, Any]:
-    """What an earlier run left in a file that can be made again; nothing where it is missing or torn."""
+    """Reads a file of an earlier run that can be made again; nothing where it is missing or torn."""
     try:
         content = read_json(path)
     except DataError:

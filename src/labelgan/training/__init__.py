@@ -1,1 +1,1 @@
-"""What every training shares: checkpoints, devices, and the processes of one training."""
+"""Parts of every training: checkpoints, devices, and the processes of one training."""

@@ -1,4 +1,4 @@
-"""Where tensors live and how they are computed with: the device and its precision."""
+"""Device of tensors, and the precision that they are computed with."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _first_dead(others: list[_Follower]) -> _Follower | None:
 
 
 def serve() -> None:
-    """What another process of a team runs: reads its task from standard input, and does it."""
+    """Runs in another process of a team: reads its task from standard input, and does it."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no reply
     seat, accelerator, follow, arguments = pickle.load(sys.stdin.buffer)

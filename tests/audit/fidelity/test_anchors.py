@@ -23,8 +23,8 @@ def test_noise_has_the_variance_asked_for_on_every_scale():
 
 def test_noisy_slices_are_as_far_as_the_setting_says(slices):
     for level in (0.2, 1.0):
-        spoilt = noisy(slices, FidelityConfig(noise=level), 0)
-        assert (spoilt.z_scores() - slices.z_scores()).std() == pytest.approx(level, rel=0.1)
+        degraded = noisy(slices, FidelityConfig(noise=level), 0)
+        assert (degraded.z_scores() - slices.z_scores()).std() == pytest.approx(level, rel=0.1)
     again = noisy(slices, FidelityConfig(), 3)
     assert np.array_equal(again.images_NCHW, noisy(slices, FidelityConfig(), 3).images_NCHW)
     first = noisy(slices.select(slice(0, 2)), FidelityConfig(), 3)
@@ -33,11 +33,11 @@ def test_noisy_slices_are_as_far_as_the_setting_says(slices):
 
 
 def test_blurred_slices_keep_their_mean_and_lose_their_edges(slices):
-    spoilt = blurred(slices, FidelityConfig(blur=0.05))
-    edges = [np.abs(np.diff(part.images_NCHW, axis=3)).mean() for part in (spoilt, slices)]
+    degraded = blurred(slices, FidelityConfig(blur=0.05))
+    edges = [np.abs(np.diff(part.images_NCHW, axis=3)).mean() for part in (degraded, slices)]
     assert edges[0] < 0.7 * edges[1]
-    assert spoilt.z_scores().mean() == pytest.approx(slices.z_scores().mean(), abs=0.05)
-    had, has = slices.lesions_NHW, spoilt.lesions_NHW
+    assert degraded.z_scores().mean() == pytest.approx(slices.z_scores().mean(), abs=0.05)
+    had, has = slices.lesions_NHW, degraded.lesions_NHW
     assert (has | ~had).all()
     assert has.sum() > 1.5 * had.sum()
     assert np.array_equal(has.any(axis=(1, 2)), had.any(axis=(1, 2)))

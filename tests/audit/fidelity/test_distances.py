@@ -177,10 +177,10 @@ def test_a_factor_of_ten_in_power_is_ten_decibel():
 
 def test_a_faint_chequerboard_shows_where_it_lies():
     board = 0.3 * (-1.0) ** np.add.outer(np.arange(32), np.arange(32))
-    power, spoilt = mean_power(SLICES), mean_power(changed(SLICES.images_NCHW + board))
-    assert np.unravel_index((spoilt / power)[0].argmax(), power[0].shape) == (16, 16)
-    assert spoilt[0, 16, 16] > 20 * power[0, 16, 16]
-    assert spectral_distance(spoilt, power) > 1
+    power, degraded = mean_power(SLICES), mean_power(changed(SLICES.images_NCHW + board))
+    assert np.unravel_index((degraded / power)[0].argmax(), power[0].shape) == (16, 16)
+    assert degraded[0, 16, 16] > 20 * power[0, 16, 16]
+    assert spectral_distance(degraded, power) > 1
 
 
 def test_it_grows_with_noise_and_blur():

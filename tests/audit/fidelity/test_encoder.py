@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from labelgan.audit.fidelity.encoder import (
-    SPOILINGS,
+    DEGRADATIONS,
     AuditEncoder,
     LearnedEncoder,
     ScriptedEncoder,
+    degrade,
     encoder_input,
     fit_encoder,
     load_encoder,
-    spoil,
 )
 from labelgan.audit.slices import AuditSlices
 from labelgan.config.audit import AuditEncoderConfig
@@ -103,10 +103,10 @@ def test_the_network_fits_any_side():
         assert AuditEncoder(2, side, 8, 5)(torch.zeros(2, 3, side, side)).shape == (2, 5)
 
 
-def test_spoiling_is_told_exactly(slices):
+def test_degradation_is_labelled_exactly(slices):
     batch = encoder_input(slices, 32).repeat(8, 1, 1, 1)
-    inputs, how = spoil(batch, generator_for(0, "spoil"))
-    assert how.shape == (len(batch), SPOILINGS)
+    inputs, how = degrade(batch, generator_for(0, "spoil"))
+    assert how.shape == (len(batch), DEGRADATIONS)
     clean = (how[:, :3] == 0).all(dim=1)
     assert clean.any()
     torch.testing.assert_close(inputs[clean][:, :-1], batch[clean][:, :-1])

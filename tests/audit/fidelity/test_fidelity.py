@@ -9,7 +9,7 @@ import pytest
 
 from labelgan.audit.fidelity.anchors import octave_noise
 from labelgan.audit.fidelity.features import coarse_images
-from labelgan.audit.fidelity.fidelity import FEWEST, MANIFOLDS, SPOILINGS, SWD, ComparedSets, fidelity
+from labelgan.audit.fidelity.fidelity import DEGRADATIONS, FEWEST, MANIFOLDS, SWD, ComparedSets, fidelity
 from labelgan.audit.slices import AuditData, AuditSlices
 from labelgan.config.audit import AuditConfig
 from labelgan.core.rng import generator_for
@@ -104,8 +104,8 @@ def test_real_slices_stand_at_the_good_anchor_and_spoilt_ones_at_the_bad(sets):
         (MANIFOLDS[0], 0.9, (0.8, 0.9, 0.7), 0.7),
     ],
 )
-def test_the_bad_anchor_is_the_mildest_spoiling_that_tells(figure, good, spoilt, bad):
-    values = {"samples": 0.0, "held_out": good, **dict(zip(SPOILINGS, spoilt, strict=True))}
+def test_the_bad_anchor_is_the_mildest_spoiling_that_tells(figure, good, degraded, bad):
+    values = {"samples": 0.0, "held_out": good, **dict(zip(DEGRADATIONS, degraded, strict=True))}
     assert figure.finding("image", "images", values).bad == bad
 
 
@@ -136,7 +136,7 @@ def test_compared_sets_have_one_size(sets):
     cut = ComparedSets.of(AuditData(held_out.select(slice(0, 12)), train, held_out), CONFIG)
     compared = dict(cut.compared())
     assert {len(part) for part in compared.values()} == {12}
-    assert list(compared) == ["samples", "held_out", *SPOILINGS]
+    assert list(compared) == ["samples", "held_out", *DEGRADATIONS]
     assert cut.train is train
     small = ComparedSets.of(AuditData(held_out, *sets), CONFIG.with_settings(["fidelity.max_compared=20"]))
     assert (len(small.samples), len(small.held_out), len(small.train)) == (20, 20, len(train))

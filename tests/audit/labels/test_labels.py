@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labelgan.audit.gates import Finding
-from labelgan.audit.labels.labels import QUANTITIES, dealt, grown, labels, moved, segmenter_agreement
+from labelgan.audit.labels.labels import QUANTITIES, grown, labels, moved, permuted, segmenter_agreement
 from labelgan.audit.slices import AuditData
 from labelgan.config.audit import AuditConfig
 from labelgan.core.rng import generator_for
@@ -123,7 +123,7 @@ def test_few_patients_set_no_limit(data):
 
 def test_dealing_gives_every_lesion_slice_the_mask_of_another(data):
     masks = data.train.masks_NHW
-    given = dealt(masks, 0)
+    given = permuted(masks, 0)
     lesion = (masks == 1).any((1, 2))
     assert np.array_equal((given == 1).any((1, 2)), lesion)
     assert not (given == masks).all((1, 2))[lesion].any()
@@ -157,8 +157,8 @@ def test_a_segmenter_that_knows_the_truth_agrees_with_true_masks_alone(data):
     assert dice.bad is not None
     assert recall.bad is not None
     assert dice.bad < 0.3 > recall.bad
-    spoilt = replace(data, samples=replace(data.samples, masks_NHW=dealt(data.samples.masks_NHW, 5)))
-    again, _ = segmenter_agreement(spoilt, segmenter)
+    degraded = replace(data, samples=replace(data.samples, masks_NHW=permuted(data.samples.masks_NHW, 5)))
+    again, _ = segmenter_agreement(degraded, segmenter)
     assert again.standing is not None
     assert again.standing < 0.25
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from labelgan.config.gan import ContentConfig
 from labelgan.core.errors import ConfigError
-from labelgan.gan.inputs.compose import LOADS, Composer, Wish
+from labelgan.gan.inputs.compose import LOADS, Composer, Conditions
 from labelgan.gan.inputs.content import Content
 from tiny import tiny_content, tiny_slices
 
@@ -103,7 +103,7 @@ def test_a_wish_for_a_load_is_granted():
     content = tiny_content()
     areas = {}
     for load in LOADS:
-        made = [composer(content).compose(rng(n), Wish(load=load)) for n in range(20)]
+        made = [composer(content).compose(rng(n), Conditions(load=load)) for n in range(20)]
         areas[load] = np.mean([item.lesion_HW.sum() for item in made])
     assert areas["none"] == 0
     assert min(areas[load] for load in ("low", "medium", "high")) > 0
@@ -117,7 +117,7 @@ def test_higher_loads_are_larger():
     low, high = (
         np.mean(
             [
-                composer(Content(grown, content.phantoms)).compose(rng(n), Wish(load=load)).lesion_HW.sum()
+                composer(Content(grown, content.phantoms)).compose(rng(n), Conditions(load=load)).lesion_HW.sum()
                 for n in range(30)
             ]
         )
@@ -128,7 +128,7 @@ def test_higher_loads_are_larger():
 
 def test_a_wish_for_a_height_is_granted():
     for height in (0.15, 0.5, 0.9):
-        made = [composer().compose(rng(n), Wish(height=height)) for n in range(10)]
+        made = [composer().compose(rng(n), Conditions(height=height)) for n in range(10)]
         # six phantoms and four healthy slices span the heights: the nearest is at most a quarter away
         assert all(abs(item.height - height) < 0.25 for item in made)
 
@@ -136,16 +136,16 @@ def test_a_wish_for_a_height_is_granted():
 def test_a_given_mask_is_painted_where_it_is():
     mask = np.zeros((32, 32), bool)
     mask[10:16, 12:20] = True
-    item = composer(contrast=0.0).compose(rng(), Wish(mask_HW=mask))
+    item = composer(contrast=0.0).compose(rng(), Conditions(mask_HW=mask))
     assert np.array_equal(item.lesion_HW, mask)
     elsewhere = item.brain_HW & ~dilated(mask, 5)
     assert item.image_CHW[:, mask].mean() > item.image_CHW[:, elsewhere].mean() + 1
 
 
-@pytest.mark.parametrize("wish", [{"load": "heavy"}, {"height": 1.5}, {"height": -0.1}])
-def test_wishes_without_a_meaning_are_refused(wish):
+@pytest.mark.parametrize("conditions", [{"load": "heavy"}, {"height": 1.5}, {"height": -0.1}])
+def test_conditions_without_a_meaning_are_refused(conditions):
     with pytest.raises(ConfigError):
-        Wish(**wish)
+        Conditions(**conditions)
 
 
 def of_two_sites() -> Content:
@@ -161,15 +161,15 @@ def of_two_sites() -> Content:
 
 def test_a_site_lends_its_own_anatomies_and_lesions():
     for site, low, high in (("A", -2, 2), ("B", 8, 12)):
-        made = [composer(of_two_sites(), phantoms=0.0).compose(rng(n), Wish(site=site)) for n in range(10)]
+        made = [composer(of_two_sites(), phantoms=0.0).compose(rng(n), Conditions(site=site)) for n in range(10)]
         for item in made:
             healthy = item.brain_HW & ~dilated(item.lesion_HW, 5)
             assert low < item.image_CHW[:, healthy].mean() < high
         assert any(item.lesion_HW.any() for item in made)
     with pytest.raises(ConfigError, match="--site C"):
-        composer(of_two_sites()).compose(rng(), Wish(site="C"))
+        composer(of_two_sites()).compose(rng(), Conditions(site="C"))
 
 
 def test_a_site_can_be_asked_for_with_a_load():
     for n in range(5):
-        assert not composer(of_two_sites()).compose(rng(n), Wish(site="B", load="none")).lesion_HW.any()
+        assert not composer(of_two_sites()).compose(rng(n), Conditions(site="B", load="none")).lesion_HW.any()

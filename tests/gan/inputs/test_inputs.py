@@ -10,7 +10,7 @@ from labelgan.config.gan import NetworkConfig
 from labelgan.core.errors import ConfigError
 from labelgan.core.rng import generator_for
 from labelgan.data.prepare.case import from_unit
-from labelgan.gan.inputs.compose import Composer, Wish
+from labelgan.gan.inputs.compose import Composer, Conditions
 from labelgan.gan.inputs.inputs import INPUTS, batch_latents, gather_content, make_inputs, sample_latents
 from labelgan.gan.inputs.mask_channel import decode_mask
 from labelgan.gan.networks.families import NETWORKS
@@ -43,7 +43,7 @@ def test_a_samples_input_depends_on_seed_and_index_alone(inputs):
 
 
 def inputs_config(inputs):
-    return REFINER if inputs.grants else tiny_config("r3gan")
+    return REFINER if inputs.supported else tiny_config("r3gan")
 
 
 @pytest.mark.parametrize("model", ["r3gan", "refiner"])
@@ -84,8 +84,13 @@ def test_finishing_does_not_depend_on_what_was_composed_last():
     inputs = compositions("content.style=1.0")
     slices_NCHW = inputs.samples(0, range(4))[0]
     finished = inputs.finish(0, range(4), slices_NCHW)
-    for seed, first, wish in ((1, 0, None), (0, 2, None), (0, 0, Wish(load="high")), (0, 0, Wish(height=0.9))):
-        inputs.samples(seed, range(first, first + 4), wish)
+    for seed, first, conditions in (
+        (1, 0, None),
+        (0, 2, None),
+        (0, 0, Conditions(load="high")),
+        (0, 0, Conditions(height=0.9)),
+    ):
+        inputs.samples(seed, range(first, first + 4), conditions)
         assert torch.equal(inputs.finish(0, range(4), slices_NCHW), finished)
     assert torch.equal(compositions("content.style=1.0").finish(0, range(4), slices_NCHW), finished)
 
@@ -102,15 +107,15 @@ def test_a_sample_is_composed_once(monkeypatch):
 def test_a_mask_that_is_asked_for_is_in_the_input():
     mask = np.zeros((32, 32), bool)
     mask[10:16, 12:20] = True
-    slices_NCHW = compositions().samples(0, range(3), Wish(mask_HW=mask))[0]
+    slices_NCHW = compositions().samples(0, range(3), Conditions(mask_HW=mask))[0]
     assert all(np.array_equal(decode_mask(channel).numpy(), mask) for channel in slices_NCHW[:, -1])
 
 
-def test_z_grants_no_wish():
+def test_z_supports_no_conditions():
     inputs = make_inputs(tiny_config("r3gan"), None)
-    assert inputs.samples(0, [0], Wish())
+    assert inputs.samples(0, [0], Conditions())
     with pytest.raises(ConfigError, match="refiner"):
-        inputs.samples(0, [0], Wish(load="high"))
+        inputs.samples(0, [0], Conditions(load="high"))
 
 
 def test_content_is_gathered_for_those_who_paint_on_it(phantom_store):
@@ -131,9 +136,9 @@ def test_what_is_asked_of_a_site_has_its_brightness():
     assert inputs.sites == ("A", "B")
     means = {}
     for site in ("A", "B"):
-        wish = Wish(site=site, load="none")
-        slices_NCHW = inputs.samples(0, range(6), wish)[0]
-        finished = from_unit(inputs.finish(0, range(6), slices_NCHW, wish)[:, :-1])
+        conditions = Conditions(site=site, load="none")
+        slices_NCHW = inputs.samples(0, range(6), conditions)[0]
+        finished = from_unit(inputs.finish(0, range(6), slices_NCHW, conditions)[:, :-1])
         means[site] = finished[:, :, 12:20, 12:20].mean().item()
         # phantoms take part, and are as bright as the site's patients are
         assert finished[:, :, 12:20, 12:20].mean(dim=(1, 2, 3)).std() < 0.2

@@ -21,7 +21,7 @@ from labelgan.config.study import EngineConfig
 from labelgan.core.errors import ConfigError
 from labelgan.study.engine.ledger import Job, Ledger, job_lock
 from labelgan.study.engine.local import LocalEngine
-from labelgan.study.engine.ray import RayEngine, guard, knock, run_on_node
+from labelgan.study.engine.ray import RayEngine, guard, require_reachable, run_on_node
 from labelgan.study.engine.scheduler import run_jobs
 from toy_jobs import number, toy
 
@@ -70,8 +70,8 @@ def test_an_address_where_nobody_answers_is_told_at_once():
         with pytest.raises(ConfigError, match=f"Ray cluster {address}: does not answer"):
             RayEngine(EngineConfig(address=address))
         taken.listen()
-        knock(address)
-    knock("auto")
+        require_reachable(address)
+    require_reachable("auto")
 
 
 def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

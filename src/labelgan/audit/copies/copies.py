@@ -17,7 +17,7 @@ from labelgan.audit.copies.patterns import patterns_of
 from labelgan.core.progress import Report
 
 Space = Literal["whole", "parts", "encoder"]
-"""Where slices are compared: by the whole pattern, by its likest patches, by an encoder's features."""
+"""Space of a comparison: the whole pattern, its likest patches, or an encoder's features."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ _TAIL = 0.1  # share of the reference distances whose fall towards zero the limi
 
 @dataclass(frozen=True)
 class Limit:
-    """How close slices of patients that were not seen come in one space.
+    """Closeness of slices of patients that were not seen, in one space.
 
     Attributes:
         limit: a sample closer than this counts as a copy.
@@ -184,7 +184,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class PatientCopies:
-    """What the samples have of one training patient.
+    """Copies of one training patient among the samples.
 
     Attributes:
         patient: id.
@@ -209,7 +209,7 @@ class PatientCopies:
 
 @dataclass(frozen=True, eq=False)
 class CopyAudit:
-    """What was found among N samples.
+    """Copies found among N samples.
 
     Attributes:
         closeness: (N,) least of the spaces' distance over limit; below 1 the sample is a copy.

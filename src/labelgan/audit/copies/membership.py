@@ -16,7 +16,7 @@ from labelgan.core.rng import generator_for
 
 @dataclass(frozen=True)
 class MembershipAttack:
-    """How well an attack tells training slices from held-out ones.
+    """Success of an attack that tells training slices from held-out ones.
 
     Attributes:
         auc: probability that a training slice scores above a held-out one, ties half; 0.5 is guessing.

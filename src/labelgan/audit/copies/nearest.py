@@ -30,7 +30,7 @@ _FLAT = 1e-3  # a channel with less power than this in the base slice does not c
 
 
 class _Stage(NamedTuple):
-    """How the coarse search looks: the halved slice in parts × parts, by so many components, for so many candidates."""
+    """Settings of the coarse search: the halved slice in parts × parts, components and candidates."""
 
     parts: int
     components: int

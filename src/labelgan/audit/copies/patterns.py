@@ -1,4 +1,4 @@
-"""What slices are compared by: their patterns, without brightness, contrast and outline."""
+"""Patterns by which slices are compared, without brightness, contrast and outline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real slices, spoilt: what the bad anchor of a distance is measured on."""
+"""Real slices, degraded: what the bad anchor of a distance is measured on."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Manifolds:
 def manifold_overlap(
     samples_NK: np.ndarray, real_MK: np.ndarray, neighbours: int = 5, real_radius_M: np.ndarray | None = None
 ) -> Manifolds:
-    """How far two sets lie in each other's balls, which reach from each point to its k-th neighbour of the same set.
+    """Shares of two sets in each other's balls, which reach from each point to its k-th neighbour of the same set.
 
     Precision and recall of Kynkäänniemi et al. (NeurIPS 2019), density and coverage of Naeem et al. (ICML 2020).
     A ball holds its surface, so that copies of one point lie in its ball of radius 0.

@@ -1,7 +1,7 @@
 """A small encoder of labelled slices, taught by the training patients alone and without any annotation of ours.
 
-It sees slices that were spoilt in known ways, and learns from each to give back the clean slice in coarse pixels and
-to tell how it was spoilt: how much noise, blur and gain, and whether the mask is another slice's. Its features thus
+It sees slices that were degraded in known ways, and learns from each to give back the clean slice in coarse pixels and
+to tell how it was degraded: how much noise, blur and gain, and whether the mask is another slice's. Its features thus
 hold both what is in a slice and how sound it is; a denoiser's alone would be blind to noise.
 """
 
@@ -29,7 +29,7 @@ from labelgan.training.checkpoint import load_tensors, load_weights, save_tensor
 
 BLOCK = 64  # slices are always encoded as many at once, so that a slice's features do not depend on its neighbours
 COARSE = 16  # pixels of the clean slice that is to be given back
-SPOILINGS = 4  # noise, blur, gain, another's mask
+DEGRADATIONS = 4  # noise, blur, gain, another's mask
 MOST_SLICES = 4_000  # that are learned from, so that memory stays bounded
 WIDEST = (
     1024  # channels of a first convolution that is read: those after it, which a file may lack, are 4 times as wide
@@ -160,7 +160,7 @@ def fit_encoder(
     Args:
         train: slices of training patients alone.
         config: its size and training.
-        seed: of its first weights, its batches and what spoils them.
+        seed: of its first weights, its batches and what degrades them.
         device: where.
         report: called after every step.
     """
@@ -168,8 +168,8 @@ def fit_encoder(
     channels = train.images_NCHW.shape[1]
     network = AuditEncoder(channels, config.side, config.width, config.features)
     clean = nn.Linear(config.features, (channels + 1) * COARSE**2)
-    spoilt = nn.Linear(config.features, SPOILINGS)
-    heads = nn.ModuleList([network, clean, spoilt]).to(device)
+    degraded = nn.Linear(config.features, DEGRADATIONS)
+    heads = nn.ModuleList([network, clean, degraded]).to(device)
     optimizer = torch.optim.Adam(heads.parameters(), lr=config.lr)
     rows = np.sort(generator_for(seed, "audit encoder slices").permutation(len(train))[:MOST_SLICES])
     inputs_NCHW = encoder_inputs(train, rows, config.side)
@@ -178,12 +178,12 @@ def fit_encoder(
             group["lr"] = config.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))
         draw = generator_for(seed, "audit encoder", step)
         batch = inputs_NCHW[torch.from_numpy(draw.integers(len(inputs_NCHW), size=config.batch_size))]
-        inputs, how_NS = spoil(batch, draw)
+        inputs, how_NS = degrade(batch, draw)
         features_NK = network(inputs.to(device))
         target = F.adaptive_avg_pool2d(torch.cat([batch[:, :-1], inputs[:, -1:]], dim=1), COARSE).to(device)
         error = (clean(features_NK).view_as(target) - target) ** 2
         loss = error[:, :-1].mean() + _MASK_WEIGHT * error[:, -1].mean()
-        loss = loss + F.mse_loss(spoilt(features_NK), how_NS.to(device))
+        loss = loss + F.mse_loss(degraded(features_NK), how_NS.to(device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -192,8 +192,8 @@ def fit_encoder(
     return LearnedEncoder(network.requires_grad_(False), device)
 
 
-def spoil(batch_NCHW: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Spoils each slice in its own way; gives the slices and (N, 4): noise, blur, gain, another's mask, from 0 to 1.
+def degrade(batch_NCHW: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Degrades each slice in its own way; gives the slices and (N, 4): noise, blur, gain, another's mask, from 0 to 1.
 
     A third of the slices each has no noise and no blur, so that clean ones are known too.
     """

@@ -1,7 +1,7 @@
 """Fidelity: how far samples are from training slices, each distance between its two anchors.
 
 All three sets that are measured against the training slices have the same number of slices, since most distances
-depend on it: the samples, held-out slices (the good anchor) and the same held-out slices spoilt (the bad one).
+depend on it: the samples, held-out slices (the good anchor) and the same held-out slices degraded (the bad one).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from labelgan.core.rng import generator_for
 FEWEST = 10
 """Slices below which no distance is told."""
 
-SPOILINGS = ("noisy", "blurred", "repeated")
-"""What is done to held-out slices for the bad anchor."""
+DEGRADATIONS = ("noisy", "blurred", "repeated")
+"""Degradations of held-out slices for the bad anchor."""
 
 TELLING = 1.5
-"""The bad anchor is the mildest spoiling that is this factor worse than the good anchor; the worst, where none is."""
+"""The bad anchor is the mildest degradation this factor worse than the good anchor; the worst, where none is."""
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedSets:
-    """What is measured against `train`: samples and held-out slices, of equal number, and the latter spoilt."""
+    """Sets that are measured against `train`: samples and held-out slices, of equal number, and the latter degraded."""
 
     train: AuditSlices
     samples: AuditSlices
@@ -62,7 +62,7 @@ class ComparedSets:
         return cls(cut["train"], cut["samples"], cut["held-out"], config)
 
     def compared(self) -> Iterator[tuple[str, AuditSlices]]:
-        """Gives the sets by name, samples first; spoilt ones are made as they are asked for, to spare memory."""
+        """Gives the sets by name, samples first; degraded ones are made as they are asked for, to spare memory."""
         settings, seed = self.config.fidelity, self.config.data.seed
         yield "samples", self.samples
         yield "held_out", self.held_out
@@ -107,16 +107,16 @@ class Figure:
             good=values["held_out"],
             bad=self._bad(values),
             note=note,
-            extra={**{name: values[name] for name in SPOILINGS}, **extra},
+            extra={**{name: values[name] for name in DEGRADATIONS}, **extra},
         )
 
     def _bad(self, values: dict[str, float]) -> float:
-        spoilt, good = [values[name] for name in SPOILINGS], values["held_out"]
+        degraded, good = [values[name] for name in DEGRADATIONS], values["held_out"]
         if self.better == "lower":
-            telling = [value for value in spoilt if value >= good + (TELLING - 1) * abs(good)]
-            return min(telling, default=max(spoilt))
-        telling = [value for value in spoilt if value <= good / TELLING]
-        return max(telling, default=min(spoilt))
+            telling = [value for value in degraded if value >= good + (TELLING - 1) * abs(good)]
+            return min(telling, default=max(degraded))
+        telling = [value for value in degraded if value <= good / TELLING]
+        return max(telling, default=min(degraded))
 
 
 SWD = Figure("swd", "sliced Wasserstein distance", "lower")

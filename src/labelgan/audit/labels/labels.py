@@ -1,7 +1,7 @@
 """Labels: do the masks of samples fit their images, and are their lesions like real ones?
 
 Every set is measured against the training slices. The good anchor is held-out slices; the bad one is training slices
-whose masks were spoilt: dealt to other slices, moved by eight pixels, or dilated by three.
+whose masks were degraded: permuted among slices, moved by eight pixels, or dilated by three.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from labelgan.config.audit import AuditConfig
 from labelgan.core.rng import generator_for
 
 MOVE_PX, GROW_PX = 8, 3
-"""How far the spoilt masks are moved, rows, and dilated, pixels."""
+"""Rows by which degraded masks are moved, and pixels by which they are dilated."""
 
 _SPREAD_DRAWS, _SPREAD_QUANTILE, _SPREAD_FACTOR = 200, 0.975, 1.5
 
 
-def dealt(masks_NHW: np.ndarray, seed: int) -> np.ndarray:
+def permuted(masks_NHW: np.ndarray, seed: int) -> np.ndarray:
     """Gives every slice with a lesion the mask of another one, in a seeded ring."""
     rows = np.flatnonzero((masks_NHW == 1).any((1, 2)))
     order = generator_for(seed, "labels", "dealt").permutation(rows)
-    spoilt = masks_NHW.copy()
-    spoilt[order] = masks_NHW[np.roll(order, 1)]
-    return spoilt
+    degraded = masks_NHW.copy()
+    degraded[order] = masks_NHW[np.roll(order, 1)]
+    return degraded
 
 
 def moved(masks_NHW: np.ndarray, pixels: int = MOVE_PX) -> np.ndarray:
     """Moves masks down by some pixels; what leaves the slice is lost."""
-    spoilt = np.zeros_like(masks_NHW)
-    spoilt[:, pixels:] = masks_NHW[:, :-pixels]
-    return spoilt
+    degraded = np.zeros_like(masks_NHW)
+    degraded[:, pixels:] = masks_NHW[:, :-pixels]
+    return degraded
 
 
 def grown(masks_NHW: np.ndarray, pixels: int = GROW_PX) -> np.ndarray:
     """Dilates lesions by a disk of some pixels."""
     from scipy.ndimage import distance_transform_edt
 
-    spoilt = masks_NHW.copy()
+    degraded = masks_NHW.copy()
     for number in np.flatnonzero((masks_NHW == 1).any((1, 2))):
-        spoilt[number][np.asarray(distance_transform_edt(masks_NHW[number] != 1)) <= pixels] = 1
-    return spoilt
+        degraded[number][np.asarray(distance_transform_edt(masks_NHW[number] != 1)) <= pixels] = 1
+    return degraded
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """What was measured of a set of labelled slices: contrasts (N, C), lesions, and the slices' patients."""
+    """Measurements of a set of labelled slices: contrasts (N, C), lesions, and the slices' patients."""
 
     ring_NC: np.ndarray
     edge_NC: np.ndarray
@@ -85,11 +85,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class _Quantity:
-    """Title, unit, and the spoilt set that is its bad anchor; "far": the farthest value there is, 0 or 1."""
+    """Title, unit, and the degraded set that is its bad anchor; "far": the farthest value there is, 0 or 1."""
 
     title: str
     unit: str
-    spoilt: str
+    degraded: str
 
 
 QUANTITIES = {
@@ -116,14 +116,14 @@ def labels(data: AuditData, config: AuditConfig) -> list[Finding]:
     seed = config.data.seed
     brains = _brains(data)
     train = data.train
-    spoilings: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "dealt": lambda masks_NHW: dealt(masks_NHW, seed),
+    degradations: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "dealt": lambda masks_NHW: permuted(masks_NHW, seed),
         "moved": moved,
         "grown": grown,
     }
     sets = {name: Labels.of(getattr(data, name), brains[name]) for name in ("samples", "train", "held_out")}
-    for name, spoil in spoilings.items():  # one by one, to spare memory
-        sets[name] = Labels.of(train, brains["train"], spoil(train.masks_NHW))
+    for name, degrade in degradations.items():  # one by one, to spare memory
+        sets[name] = Labels.of(train, brains["train"], degrade(train.masks_NHW))
     findings = [_agreement(sets, "ring"), _agreement(sets, "edge")]
     for number, channel in enumerate(data.channels):
         for kind in ("ring", "edge"):
@@ -137,7 +137,7 @@ def labels(data: AuditData, config: AuditConfig) -> list[Finding]:
         values["far"] = np.array([float(values["train"].mean() < 0.5)]) if len(values["train"]) else np.zeros(0)
         limit = _patient_spread(*quantities["train"][name], train.patients, len(set(data.held_out.patients)), seed)
         extra = {"limit": limit} if limit is not None else {}
-        findings.append(_distance(f"label.{name}", quantity.title, quantity.unit, values, quantity.spoilt, extra))
+        findings.append(_distance(f"label.{name}", quantity.title, quantity.unit, values, quantity.degraded, extra))
     if data.segmenter is not None:
         findings += segmenter_agreement(data, data.segmenter, seed)
     return findings
@@ -164,7 +164,7 @@ def segmenter_agreement(
         parts = [segmenter(slices.z_scores(rows)) >= threshold for rows in slices.blocks(block)]
         found[name] = np.concatenate(parts)
     masks = {"samples": data.samples.masks_NHW, "held_out": data.held_out.masks_NHW}
-    found["dealt"], masks["dealt"] = found["held_out"], dealt(data.held_out.masks_NHW, seed)
+    found["dealt"], masks["dealt"] = found["held_out"], permuted(data.held_out.masks_NHW, seed)
     findings = []
     for name, title, measure in (
         ("dice", "Dice of mask and segmenter", _dice),
@@ -218,8 +218,8 @@ def _agreement(sets: Mapping[str, Labels], kind: str) -> Finding:
     if fit is None:
         return Finding(name, title, None, better="higher", note="training lesions do not stand out from what is around")
     agreement = {which: _mean(fit.agreement(contrasts_NC)) for which, contrasts_NC in values.items()}
-    spoilt = {which: agreement[which] for which in ("dealt", "moved", "grown")}
-    known = [value for value in spoilt.values() if value is not None]
+    degraded = {which: agreement[which] for which in ("dealt", "moved", "grown")}
+    known = [value for value in degraded.values() if value is not None]
     return Finding(
         name,
         title,
@@ -228,7 +228,7 @@ def _agreement(sets: Mapping[str, Labels], kind: str) -> Finding:
         good=agreement["held_out"],
         bad=max(known) if known else None,
         note="" if agreement["samples"] is not None else "no lesion among the samples",
-        extra={"spoilt": spoilt, "weights": fit.weights_C},
+        extra={"spoilt": degraded, "weights": fit.weights_C},
     )
 
 
@@ -275,7 +275,7 @@ def _distance(
 def _patient_spread(
     values: np.ndarray, rows: np.ndarray, patients: np.ndarray, held_out: int, seed: int
 ) -> float | None:
-    """How far groups of training patients may lie from the rest; None with fewer than four patients.
+    """Largest distance of groups of training patients from the rest; None with fewer than four patients.
 
     The 97.5 % quantile over random groups, as large as the held-out one but at most half of all, half as much again.
     """

@@ -1,4 +1,4 @@
-"""What a set of masks is like: how many lesions, how large, how much of the brain, and where."""
+"""Describes a set of masks: number of lesions, their sizes, share of the brain, and places."""
 
 from __future__ import annotations
 

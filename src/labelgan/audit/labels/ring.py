@@ -1,4 +1,4 @@
-"""How a mask lies on its image: the contrast of the inside against a ring around it, and across its edge."""
+"""Fit of a mask to its image: the contrast of the inside against a ring around it, and across its edge."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Self
 import numpy as np
 
 RING_PX = (2.0, 4.0)
-"""Where the ring lies: distance from the mask, pixels."""
+"""Distance of the ring from the mask, pixels."""
 
 EDGE_PX = 2.0
-"""How deep, to either side of the mask's edge, the contrast across the edge is measured, pixels."""
+"""Depth, to either side of the mask's edge, of the contrast across the edge, pixels."""
 
 LEAST_EFFECT = 0.3
 """Real masks must stand out from others' by so many standard deviations between slices, or nothing is told."""

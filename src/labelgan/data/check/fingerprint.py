@@ -348,7 +348,7 @@ def _averaged(image: np.ndarray, target: tuple[int, ...]) -> np.ndarray:
 
 
 def _head(image_ZYX: np.ndarray) -> np.ndarray:
-    """What differs from the air at the image's sides: the largest piece, holes filled slice by slice."""
+    """Finds what differs from the air at the image's sides: the largest piece, holes filled slice by slice."""
     from scipy import ndimage
 
     from labelgan.data.prepare.brain_search import LEVELS, fill_holes, otsu_threshold

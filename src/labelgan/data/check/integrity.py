@@ -15,7 +15,7 @@ from labelgan.data.case import Case, Cohort
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severity
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
 from labelgan.data.prepare.face import face_warning, shows_face
-from labelgan.data.pseudonyms import told_path
+from labelgan.data.pseudonyms import shown_path
 from labelgan.data.reading.header import DEFAULT_LIMITS, Header, grid_corners
 from labelgan.data.reading.read import read_with_header, to_mask, voxel_hash
 from labelgan.data.volume import LESION, ImageRef
@@ -74,7 +74,7 @@ def duplicate_voxels(cohort: Cohort, facts: Sequence[CaseFacts]) -> list[Problem
         whose = f"the same patient, {first.patient}" if same else f"patients {first.patient} and {second.patient}"
         first_file = first.images[channels[0][0]].path
         inside = first_file.relative_to(cohort.root) if first_file.is_relative_to(cohort.root) else first_file
-        where = told_path(first_file) or inside.as_posix()
+        where = shown_path(first_file) or inside.as_posix()
         which = ", ".join(b if a == b else f"{b} as its {a}" for a, b in channels)
         problems.append(
             Problem(

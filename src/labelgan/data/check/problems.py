@@ -1,4 +1,4 @@
-"""What a check found: problems, and what was learned about each case."""
+"""Result of a check: problems, and the facts of each case."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labelgan.data.case import Cohort
-from labelgan.data.pseudonyms import masked, told_path
+from labelgan.data.pseudonyms import masked, shown_path
 
 Severity = Literal["error", "warning"]
 
@@ -25,7 +25,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What the check learned about a case; None where its files could not be read."""
+    """Facts of a case; None where its files could not be read."""
 
     shape: tuple[int, int, int] | None = None
     spacing_mm: tuple[float, float, float] | None = None
@@ -94,6 +94,6 @@ class CheckReport:
 
     def _relative(self, path: Path) -> str:
         root = self.cohort.root
-        if (told := told_path(path)) is not None:
+        if (told := shown_path(path)) is not None:
             return told
         return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

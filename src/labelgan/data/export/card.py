@@ -97,7 +97,7 @@ def _left_out(manifest: Mapping[str, Any]) -> str:
 def _figures(audit: Mapping[str, Any]) -> str:
     """A table of figures between their anchors, and the gates."""
     gates = [f"- **{gate['name']}**: {_DECISIONS[gate['passed']]}; {gate['reason']}" for gate in audit["gates"]]
-    table = ["| figure | samples | held-out real slices | spoilt real slices |", "|---|--:|--:|--:|"]
+    table = ["| figure | samples | held-out real slices | degraded real slices |", "|---|--:|--:|--:|"]
     for finding in audit["findings"]:
         anchors = finding["anchors"]
         numbers = " | ".join(_number(value) for value in (finding["value"], anchors["good"], anchors["bad"]))

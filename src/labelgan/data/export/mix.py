@@ -29,7 +29,7 @@ from labelgan.data.pseudonyms import keyfile
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: how many cases of each kind, which folds, and patients that no fold validates on."""
+    """Result of an export: how many cases of each kind, which folds, and patients that no fold validates on."""
 
     out: Path
     real: int
@@ -214,7 +214,7 @@ class _Mix:
         ]
 
     def manifest(self, layout: str | None) -> dict[str, Any]:
-        """What ``manifest.json`` says of it: of one synthetic cohort all that it said before, of others who is who."""
+        """Gives ``manifest.json``: of one synthetic cohort all that it said before, of others who is who."""
         head = {"format": FORMAT_VERSION, "layout": layout}
         if len(self.sources) == 1 and self.sources[0].synthetic:
             before, kept = self.sources[0].manifest.content, {record["id"] for record in self.records}

@@ -19,7 +19,7 @@ _MARKS = {"FLAIR", "T1", "T2", "PD"}  # channel names that readers of the pairs 
 
 
 def channel_marks(channels: Sequence[str]) -> list[str]:
-    """What the names of a case's files end in, channel by channel: ``_FLAIR``, or ``_0000`` where it says nothing."""
+    """Gives the endings of a case's file names, channel by channel: ``_FLAIR``, or ``_0000`` where it has no name."""
     if len(channels) == 1:
         return [""]
     if _MARKS.issuperset(channels):

@@ -1,4 +1,4 @@
-"""What an export writes: cases as volumes on their grid, and what all of them share."""
+"""Material of an export: cases as volumes on their grid, and what all of them share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LabelledSlice:
 
 @dataclass(frozen=True)
 class CohortFacts:
-    """What all slices of a cohort share: channels, (rows, columns), and spacing along (slices, rows, columns) in mm."""
+    """Shared by all slices of a cohort: channels, (rows, columns), and spacing along (slices, rows, columns) in mm."""
 
     channels: tuple[str, ...]
     size: tuple[int, int]
@@ -166,7 +166,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What a format is told before the first case: channels in order, and where the cases come from."""
+    """Facts that a format needs before the first case: channels in order, and where the cases come from."""
 
     channels: tuple[str, ...]
     origin: Origin

@@ -64,7 +64,7 @@ class Source:
 
     @property
     def seen(self) -> SeenCases | None:
-        """What its generator has seen; None where that is not known, or nothing was generated."""
+        """Cases that its generator has seen; None where that is not known, or nothing was generated."""
         return self.manifest.seen if self.synthetic else None
 
     def read(self, case: Case, channels: Sequence[str], *, keep_other: bool = True) -> tuple[LabelledVolume, dict]:

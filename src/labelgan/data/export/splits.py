@@ -77,7 +77,7 @@ def make_folds(
         if numbers or not synthetic:
             groups.setdefault(numbers, []).append(patient)
     folds = []
-    for numbers, parts in _dealt(groups, count, seed):
+    for numbers, parts in _distributed(groups, count, seed):
         made = [identifier for number in numbers for identifier in synthetic[number].ids]
         for part in parts:
             held_out = frozenset(part)
@@ -109,7 +109,7 @@ def _unseen_by(
     return tuple(numbers)
 
 
-def _dealt(
+def _distributed(
     groups: Mapping[tuple[int, ...], list[str]], count: int | None, seed: int
 ) -> list[tuple[tuple[int, ...], list[list[str]]]]:
     """Deals every group's patients to its folds, larger groups getting more of them."""
@@ -126,9 +126,9 @@ def _dealt(
     for _ in range(count - len(groups)):
         roomy = [numbers for numbers in groups if shares[numbers] < len(groups[numbers])]
         shares[max(roomy, key=lambda numbers: len(groups[numbers]) / shares[numbers])] += 1
-    dealt = []
+    distributed = []
     for numbers, members in groups.items():
         order = generator_for(seed, "folds", *numbers).permutation(len(members))
         shuffled = [members[index] for index in order]
-        dealt.append((numbers, [shuffled[start :: shares[numbers]] for start in range(shares[numbers])]))
-    return dealt
+        distributed.append((numbers, [shuffled[start :: shares[numbers]] for start in range(shares[numbers])]))
+    return distributed

@@ -146,7 +146,7 @@ def _derivatives(root: Path) -> list[_Name]:
 
 
 def _mask_rank(name: _Name) -> int | None:
-    """How surely a file is a lesion mask: 0 label-lesion, 1 label-L, 2 dseg, None not at all."""
+    """Ranks a file as a lesion mask: 0 label-lesion, 1 label-L, 2 dseg, None not at all."""
     label = name.entities.get("label", "").lower()
     if name.suffix == "mask" and label in _LESION_LABELS:
         return int(label == "l")

@@ -1,4 +1,4 @@
-"""What the folder layouts share: listing, names of files and channels, ids that are unique."""
+"""Shared by the folder layouts: listing, names of files and channels, ids that are unique."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where phantoms are ill: white-matter lesions placed as in life, and now and then something else (label 2)."""
+"""Lesions of phantoms: white-matter lesions placed as in life, and now and then something else (label 2)."""
 
 from __future__ import annotations
 

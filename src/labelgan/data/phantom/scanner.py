@@ -64,7 +64,7 @@ BIAS_KNOT_MM = 60.0
 
 @dataclass(frozen=True)
 class Contrast:
-    """What each tissue shows in one sequence, in units of healthy white matter."""
+    """Intensity of each tissue in one sequence, in units of healthy white matter."""
 
     grey: float
     fluid: float

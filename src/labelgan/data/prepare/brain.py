@@ -22,7 +22,7 @@ from labelgan.data.prepare.brain_search import fill_holes, find_brain
 
 @dataclass(frozen=True)
 class BrainTask:
-    """What a method may look at.
+    """Material of a method.
 
     Attributes:
         case: the case, for its files and name.

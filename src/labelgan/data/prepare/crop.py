@@ -1,4 +1,4 @@
-"""What slices of a given size leave out of brains and lesions, and a pixel size that leaves out nothing."""
+"""Shares of brains and lesions outside slices of a given size, and a pixel size that leaves out nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Counted(Protocol):
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a brain reaches from the centre of its field of view: the extent that slices must cover, mm.
+    """Gives the extent that slices must cover, mm: the reach of a brain from the centre of its field of view.
 
     Attributes:
         extent_mm: along rows and columns, twice the distance from the centre to the brain's furthest border.

@@ -47,7 +47,7 @@ def shows_face(volume: Volume) -> bool:
 
 
 def face_warning(cohort: Cohort, faces: int) -> str | None:
-    """What to say of a cohort, ``faces`` of whose cases show one; None of phantoms and of synthetic slices."""
+    """Warns of a cohort, ``faces`` of whose cases show one; None of phantoms and of synthetic slices."""
     if not faces or cohort.slices_only or cohort.manifest.kind == PHANTOM:
         return None
     return (

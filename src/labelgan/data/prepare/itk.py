@@ -1,4 +1,4 @@
-"""What SimpleITK does for the preparation: bias field correction and rigid registration."""
+"""Bias field correction and rigid registration by SimpleITK."""
 
 from __future__ import annotations
 

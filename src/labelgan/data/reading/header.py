@@ -1,4 +1,4 @@
-"""What is known about an image before its voxels are read, and the limits that it must keep."""
+"""Facts of an image that are known before its voxels are read, and the limits that it must keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a generator is given, real and drawn: latents, composed slices, batches and their augmentation."""
+"""Inputs of generators and critics: latents, composed slices, batches and their augmentation."""
 
 from labelgan.gan.inputs.inputs import INPUTS, Compositions, Inputs, Latents, make_inputs
 

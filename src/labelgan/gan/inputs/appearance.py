@@ -1,4 +1,4 @@
-"""How a scan might look on another day: smooth changes of brightness, the same for every pixel of a tissue."""
+"""Appearance of a scan on another day: smooth changes of brightness, the same for every pixel of a tissue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done alike to real and synthetic slices before the critic sees them (Zhao et al. 2020, DiffAugment).
+"""Augments real and synthetic slices alike before the critic sees them (Zhao et al. 2020, DiffAugment).
 
 Geometry moves every channel together, so that image and mask stay in place; intensity never touches the
 mask channel, which is the last one. Parameters are drawn first, then applied: the drawing needs a generator,

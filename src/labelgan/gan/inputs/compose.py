@@ -28,8 +28,8 @@ LOADS = {"none": (0.0, 0.0), "low": (0.0, 1 / 3), "medium": (1 / 3, 2 / 3), "hig
 
 
 @dataclass(frozen=True, eq=False)
-class Wish:
-    """What a user asks of a sample.
+class Conditions:
+    """Conditions that a user sets for a sample.
 
     Attributes:
         load: key of ``LOADS``: no lesion, or a donor of that third of lesion areas; None: as it comes.
@@ -51,17 +51,17 @@ class Wish:
             raise ConfigError("--z", f"{self.height} is not a height between 0 and 1")
 
     @property
-    def settles_lesions(self) -> bool:
+    def fixes_lesions(self) -> bool:
         """Whether it says which lesions there are to be."""
         return self.load is not None or self.mask_HW is not None
 
     @property
-    def asks_nothing(self) -> bool:
-        """Whether samples may come as they come."""
-        return self.height is None and self.site is None and not self.settles_lesions
+    def is_empty(self) -> bool:
+        """Whether samples come as they come."""
+        return self.height is None and self.site is None and not self.fixes_lesions
 
     def to_json(self) -> dict[str, str | float | None]:
-        """What is asked in plain values, for a manifest; masks are left out."""
+        """Gives the conditions as plain values, for a manifest; masks are left out."""
         return {"load": self.load, "height": self.height, "site": self.site}
 
 
@@ -99,27 +99,27 @@ class Composer:
             self._of_site[site] = Composer(self.content.of_site(site), self.config)
         return self._of_site[site]
 
-    def compose(self, rng: np.random.Generator, wish: Wish | None = None) -> Composition:
-        """Draws a slice; it depends on the generator's state and the wish alone.
+    def compose(self, rng: np.random.Generator, conditions: Conditions | None = None) -> Composition:
+        """Draws a slice; it depends on the generator's state and the conditions alone.
 
         The height comes first: that of a donor, or of any slice where there is to be no lesion. Anatomy and lesion are
         then chosen from about there, as lesions of the white matter are not those of the brain stem.
         """
-        wish = wish or Wish()
-        if wish.site is not None:
-            return self.of_site(wish.site).compose(rng, replace(wish, site=None))
-        empty = rng.random() < self.config.lesion_free if wish.load is None else wish.load == "none"
+        conditions = conditions or Conditions()
+        if conditions.site is not None:
+            return self.of_site(conditions.site).compose(rng, replace(conditions, site=None))
+        empty = rng.random() < self.config.lesion_free if conditions.load is None else conditions.load == "none"
         heights = self.content.patients.heights_N
-        height = float(rng.choice(heights) if empty else heights[self.donors[self._donor(rng, wish)]])
-        height = height if wish.height is None else wish.height
-        image_CHW, own_HW, brain_HW, height = self._anatomy(height, rng, fixed=empty or wish.settles_lesions)
-        if wish.mask_HW is not None:
-            lesion_HW = wish.mask_HW & brain_HW
-            image_CHW = self._paint(image_CHW, brain_HW, own_HW, lesion_HW, self._donor(rng, wish), None, rng)
+        height = float(rng.choice(heights) if empty else heights[self.donors[self._donor(rng, conditions)]])
+        height = height if conditions.height is None else conditions.height
+        image_CHW, own_HW, brain_HW, height = self._anatomy(height, rng, fixed=empty or conditions.fixes_lesions)
+        if conditions.mask_HW is not None:
+            lesion_HW = conditions.mask_HW & brain_HW
+            image_CHW = self._paint(image_CHW, brain_HW, own_HW, lesion_HW, self._donor(rng, conditions), None, rng)
         elif empty:
             lesion_HW = np.zeros_like(brain_HW)
         else:
-            donor, places, lesion_HW = self._shape(brain_HW, height, rng, wish)
+            donor, places, lesion_HW = self._shape(brain_HW, height, rng, conditions)
             image_CHW = self._paint(image_CHW, brain_HW, own_HW, lesion_HW, donor, places, rng)
         return Composition(image_CHW.astype(np.float32), lesion_HW | own_HW, brain_HW, height)
 
@@ -152,24 +152,24 @@ class Composer:
             picked = tuple(plane[..., ::-1] for plane in picked)
         return picked[0].copy(), picked[1].copy(), picked[2].copy(), float(source.heights_N[row])
 
-    def _donor(self, rng: np.random.Generator, wish: Wish, height: float | None = None) -> int:
+    def _donor(self, rng: np.random.Generator, conditions: Conditions, height: float | None = None) -> int:
         """Number of a lesion slice among the donors, of the load that is wished, from about the height given."""
         choice = np.arange(len(self.donors))
-        if wish.load is not None and wish.load != "none":
-            low, high = np.quantile(self.areas, LOADS[wish.load])
+        if conditions.load is not None and conditions.load != "none":
+            low, high = np.quantile(self.areas, LOADS[conditions.load])
             choice = np.flatnonzero((self.areas >= low) & (self.areas <= high))
         if height is not None:
             choice = choice[_nearest(self.content.patients.heights_N[self.donors[choice]], height, DONOR_HEIGHT)]
         return int(rng.choice(choice))
 
     def _shape(
-        self, brain_HW: np.ndarray, height: float, rng: np.random.Generator, wish: Wish
+        self, brain_HW: np.ndarray, height: float, rng: np.random.Generator, conditions: Conditions
     ) -> tuple[int, tuple[np.ndarray, np.ndarray], np.ndarray]:
         """Draws until enough of a moved lesion lies in the brain; gives its donor, the places its pixels come from."""
         patients = self.content.patients
         number, places = 0, self._places(patients.masks_NHW[self.donors[0]] == LESION, rng)
         for _ in range(TRIES):
-            number = self._donor(rng, wish, height)
+            number = self._donor(rng, conditions, height)
             donor_HW = (patients.masks_NHW[self.donors[number]] == LESION).astype(np.float32)
             places = self._places(donor_HW, rng)
             moved_HW = ndimage.map_coordinates(donor_HW, places, order=1) > 0.5

@@ -1,4 +1,4 @@
-"""What a refining generator starts from: anatomies without a lesion's label, and lesions of the training patients.
+"""Material of a refining generator: anatomies without a lesion's label, and lesions of the training patients.
 
 Anatomies are slices of healthy phantoms, which belong to nobody, and slices of the training patients. A run keeps the
 patients' slices that it uses in ``content.safetensors``; the phantoms come with the package.

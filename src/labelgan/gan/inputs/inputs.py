@@ -1,4 +1,4 @@
-"""What a generator is given: z alone, or a composed slice with noise. One place to add a kind (a line in INPUTS).
+"""Inputs of a generator: z alone, or a composed slice with noise. One place to add a kind (a line in INPUTS).
 
 Sample i's input depends on (seed, i) alone, a training batch's on the generator it is drawn from.
 """
@@ -18,7 +18,7 @@ from labelgan.core.rng import generator_for
 from labelgan.data.prepare.case import from_unit, to_unit
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.appearance import match_brightness, restyle
-from labelgan.gan.inputs.compose import Composer, Composition, Wish
+from labelgan.gan.inputs.compose import Composer, Composition, Conditions
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.inputs.mask_channel import encode_mask
 from labelgan.gan.networks.families import family_of
@@ -46,17 +46,19 @@ class Inputs(Protocol):
         """Arguments for a training batch."""
         ...
 
-    def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
-        """Arguments for samples ``indices``; raises ConfigError where a wish cannot be granted."""
+    def samples(self, seed: int, indices: Iterable[int], conditions: Conditions | None = None) -> tuple[Tensor, ...]:
+        """Arguments for samples ``indices``; raises ConfigError where conditions are not supported."""
         ...
 
-    def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
-        """What is done to the generator's output, (N, C, H, W) in [-1, 1], before it is a sample."""
+    def finish(
+        self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, conditions: Conditions | None = None
+    ) -> Tensor:
+        """Turns the generator's output, (N, C, H, W) in [-1, 1], into samples."""
         ...
 
     @property
-    def grants(self) -> tuple[str, ...]:
-        """The fields of `Wish` that it can grant."""
+    def supported(self) -> tuple[str, ...]:
+        """The fields of `Conditions` that it supports."""
         ...
 
     @property
@@ -68,7 +70,7 @@ class Inputs(Protocol):
 class Latents:
     """z, and nothing else."""
 
-    grants: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
 
     def __init__(self, config: GanConfig, content: Content | None) -> None:
@@ -78,15 +80,17 @@ class Latents:
         """Z (N, Z)."""
         return (batch_latents(self.config, rng, count),)
 
-    def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
-        """Z (N, Z); raises ConfigError for any wish: z has no axis of a known meaning."""
-        if wish is not None and not wish.asks_nothing:
+    def samples(self, seed: int, indices: Iterable[int], conditions: Conditions | None = None) -> tuple[Tensor, ...]:
+        """Z (N, Z); raises ConfigError for any condition: z has no axis of a known meaning."""
+        if conditions is not None and not conditions.is_empty:
             raise ConfigError(
                 "--load, --z, --site", "this model makes slices as they come; train --model refiner to ask for some"
             )
         return (sample_latents(self.config, seed, indices),)
 
-    def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
+    def finish(
+        self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, conditions: Conditions | None = None
+    ) -> Tensor:
         """The very same slices."""
         return slices_NCHW
 
@@ -94,7 +98,7 @@ class Latents:
 class Compositions:
     """Composed slices (N, C + 1, H, W) in [-1, 1] with the mask channel last, noise (N, K, H, W), and z (N, Z)."""
 
-    grants: tuple[str, ...] = ("load", "height", "mask_HW", "site")
+    supported: tuple[str, ...] = ("load", "height", "mask_HW", "site")
 
     def __init__(self, config: GanConfig, content: Content | None) -> None:
         assert content is not None
@@ -102,7 +106,11 @@ class Compositions:
         self.composer = Composer(content, config.content)
         self.sites: tuple[str, ...] = content.sites
         self._stock: tuple[Tensor, np.ndarray] | None = None
-        self._last: tuple[int, Wish | None, dict[int, Composition]] = (0, None, {})  # what `finish` asks for again
+        self._last: tuple[int, Conditions | None, dict[int, Composition]] = (
+            0,
+            None,
+            {},
+        )  # what `finish` asks for again
 
     def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
         """Draws from a stock of composed slices, those with a lesion as often as the critic sees real ones."""
@@ -117,26 +125,28 @@ class Compositions:
         part = slices_NCHW[torch.from_numpy(chosen)].float()
         return part, *self._noise(rng, count, part.shape[-2:])
 
-    def samples(self, seed: int, indices: Iterable[int], wish: Wish | None = None) -> tuple[Tensor, ...]:
+    def samples(self, seed: int, indices: Iterable[int], conditions: Conditions | None = None) -> tuple[Tensor, ...]:
         """Composes and draws each sample from streams of its own."""
         indices = list(indices)
-        made = {index: self._compose(seed, index, wish) for index in indices}
-        self._last = (seed, wish, made)
+        made = {index: self._compose(seed, index, conditions) for index in indices}
+        self._last = (seed, conditions, made)
         slices_NCHW = self._as_channels([made[index] for index in indices])
         noise = [self._noise(generator_for(seed, "z", index), 1, slices_NCHW.shape[-2:]) for index in indices]
         return slices_NCHW, *(torch.cat(parts) for parts in zip(*noise, strict=True))
 
-    def finish(self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, wish: Wish | None = None) -> Tensor:
-        """Restyles each sample's images, at random or to the site that is wished; its mask stays."""
-        strength, site = self.config.content.style, None if wish is None else wish.site
+    def finish(
+        self, seed: int, indices: Iterable[int], slices_NCHW: Tensor, conditions: Conditions | None = None
+    ) -> Tensor:
+        """Restyles each sample's images, at random or to the site of the conditions; its mask stays."""
+        strength, site = self.config.content.style, None if conditions is None else conditions.site
         if strength == 0 and site is None:
             return slices_NCHW
-        last_seed, last_wish, last = self._last
-        made = last if last_seed == seed and last_wish is wish else {}
+        last_seed, last_conditions, last = self._last
+        made = last if last_seed == seed and last_conditions is conditions else {}
         finished = slices_NCHW.cpu().clone()
         for number, index in enumerate(indices):
             rng = generator_for(seed, "style", index)
-            item = made.get(index) or self._compose(seed, index, wish)
+            item = made.get(index) or self._compose(seed, index, conditions)
             z_scores_CHW = from_unit(finished[number, :-1].numpy())
             if site is None:
                 styled_CHW = restyle(z_scores_CHW, item.brain_HW, strength, rng)
@@ -146,8 +156,8 @@ class Compositions:
             finished[number, :-1] = torch.from_numpy(to_unit(styled_CHW))
         return finished.to(slices_NCHW.device)
 
-    def _compose(self, seed: int, index: int, wish: Wish | None) -> Composition:
-        return self.composer.compose(generator_for(seed, "composition", index), wish)
+    def _compose(self, seed: int, index: int, conditions: Conditions | None) -> Composition:
+        return self.composer.compose(generator_for(seed, "composition", index), conditions)
 
     def _composed(self) -> tuple[Tensor, np.ndarray]:
         """The stock, made when it is first asked for: float16 slices, and which have a lesion."""
@@ -174,7 +184,7 @@ class Compositions:
 
 
 def gather_content(store: SliceStore, rows: np.ndarray, config: GanConfig) -> Content | None:
-    """What a generator paints on, from its training slices; None for the families that paint on nothing."""
+    """Gives what a generator paints on, from its training slices; None for the families that paint on nothing."""
     if family_of(config.network).inputs != "composition":
         return None
     return Content.gather(store, rows, config.content, config.train.seed)

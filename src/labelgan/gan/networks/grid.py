@@ -1,4 +1,4 @@
-"""How a network covers a slice of any size: padding inside, never resampling."""
+"""Covers a slice of any size by a network: padding inside, never resampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labelgan.config.gan import NetworkConfig
 
 @dataclass(frozen=True)
 class Grid:
-    """How a network covers a slice: ``coarse`` pixels, doubled ``stages`` times, cropped to ``size``."""
+    """Grid of a network: ``coarse`` pixels, doubled ``stages`` times, cropped to ``size``."""
 
     size: tuple[int, int]
     coarse: tuple[int, int]

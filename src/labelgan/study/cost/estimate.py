@@ -1,4 +1,4 @@
-"""What a study will cost: a job's seconds are a fixed part and its work times a rate; see `cost_work` for the work.
+"""Estimates the cost of a study: a job's seconds are a fixed part and its work times a rate; see `cost.work`.
 
 Rates come from the study's own finished jobs where there are some of a kind, else from a probe of a few real steps on
 this machine. The time of all jobs on W workers comes from a simulation of the scheduler's own order.
@@ -64,7 +64,7 @@ class KindCost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a study, and what it will cost.
+    """Jobs that are left of a study, and their cost.
 
     Attributes:
         kinds: in the order in which they come.

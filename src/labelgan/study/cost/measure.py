@@ -71,7 +71,7 @@ class Marks:
 
 @dataclass
 class Timed:
-    """What a training costs; times are wall-clock and processor seconds.
+    """Cost of a training; times are wall-clock and processor seconds.
 
     Attributes:
         step: at the full batch.
@@ -116,7 +116,7 @@ def time_training(train: Train, folder: Path, batch: int, period: int, budget_s:
         folder: to work in.
         batch: the full batch size.
         period: steps after which their costs repeat.
-        budget_s: seconds of wall-clock time; a wish, as a period of steps of one slice is played whatever it takes.
+        budget_s: seconds of wall-clock time, roughly: a period of steps of one slice is run to its end.
         around: slices that are computed besides the steps in a training that is played to its end.
     """
     deadline = time.perf_counter() + budget_s

@@ -32,7 +32,7 @@ WALL, PROCESSOR = 0, 1  # the two clocks that everything is measured with
 
 @dataclass
 class Probe:
-    """What the child measured.
+    """Measurements of the child process.
 
     Attributes:
         rates: kind, then recipe.

@@ -1,4 +1,4 @@
-"""How much work a job is, counted from its settings and the size of its cases; nothing is measured here."""
+"""Counts the work of a job from its settings and the size of its cases; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNITS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the cases of a study are.
+    """Sizes of the cases of a study.
 
     Attributes:
         voxels: ``data`` or ``test``, then case id, to the voxels of the scan.
@@ -126,7 +126,7 @@ MOST_WEIGHED = 20  # job folders of a kind whose size is looked at
 
 @dataclass(frozen=True)
 class Rate:
-    """What jobs of one kind and recipe cost: a fixed part and a part for every unit of work, see `cost_work`.
+    """Cost of jobs of one kind and recipe: a fixed part and a part for every unit of work.
 
     Attributes:
         fixed_s, unit_s: seconds.

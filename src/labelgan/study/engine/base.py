@@ -29,7 +29,7 @@ class Engine(Protocol):
     """
 
     def room(self, gpus: int) -> int:
-        """How many more jobs with so many GPUs it takes now; 0 while nothing runs means never."""
+        """Number of jobs with so many GPUs that it takes now; 0 while nothing runs means never."""
         ...
 
     def submit(self, job: Job, folder: Path) -> None:
@@ -52,7 +52,7 @@ class Engine(Protocol):
 
 
 class EngineBase:
-    """What engines share: being a context."""
+    """Base of engines, as a context."""
 
     def close(self, *, now: bool = False) -> None:
         """As `Engine.close`."""

@@ -105,7 +105,7 @@ class JobFolder:
 
     @property
     def log(self) -> Path:
-        """What the job printed, of all its attempts."""
+        """Log of the job, of all its attempts."""
         return self.path / "log.txt"
 
     def read_job(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class Ledger:
         return self.jobs / job.key
 
     def state(self, job: Job) -> State:
-        """What has become of a job; a damaged ``done.json`` counts as not done."""
+        """State of a job; a damaged ``done.json`` counts as not done."""
         at = self.at(job)
         try:
             if at.read_done() is not None:
@@ -204,7 +204,7 @@ class Ledger:
         return self.state(job) == "done"
 
     def result(self, job: Job) -> dict[str, Any]:
-        """What the runner returned; raises DataError where the job is not done, or its ``done.json`` damaged."""
+        """Result that the runner returned; raises DataError where the job is not done, or its ``done.json`` damaged."""
         return self.record(job)["result"]
 
     def record(self, job: Job) -> dict[str, Any]:

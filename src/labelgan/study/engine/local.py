@@ -110,7 +110,7 @@ class _Worker:
             os.close(self.commands)
             self.commands = -1
 
-    def bury(self, wait_s: float) -> int:
+    def reap(self, wait_s: float) -> int:
         """Waits for its end, kills it and its children after ``wait_s`` seconds; gives its return code."""
         self.dismiss()
         try:
@@ -146,7 +146,7 @@ class LocalEngine(EngineBase):
 
     @functools.cached_property
     def slots(self) -> int:
-        """How many jobs run at a time."""
+        """Number of jobs that run at a time."""
         return self.config.workers or len(self.gpus) or max(1, cores() // (self.config.threads or 1))
 
     @property
@@ -228,7 +228,7 @@ class LocalEngine(EngineBase):
     def _remove(self, worker: _Worker, wait_s: float) -> int:
         self._workers.remove(worker)
         self._selector.unregister(worker.replies)
-        return worker.bury(wait_s)
+        return worker.reap(wait_s)
 
     def close(self, *, now: bool = False) -> None:
         """As `Engine.close`; running jobs have ``grace_s`` seconds, a second Ctrl-C none."""

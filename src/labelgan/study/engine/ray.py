@@ -70,7 +70,7 @@ def guard(version: str, own: bool, environment: dict[str, str]) -> dict[str, str
     return {name: value for name, value in wanted.items() if name not in environment}
 
 
-def knock(address: str) -> None:
+def require_reachable(address: str) -> None:
     """Raises ConfigError where nobody answers at ``HOST:PORT``; Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -100,7 +100,7 @@ class RayEngine(EngineBase):
         with extra_needed("ray", "ray"):
             found = version("ray")
         if self.config.address is not None:
-            knock(self.config.address)
+            require_reachable(self.config.address)
         self._set = guard(found, own, dict(os.environ))
         os.environ.update(self._set)  # before Ray is imported, which reads them then, once for the process
         with extra_needed("ray", "ray"):

@@ -45,7 +45,7 @@ class Failure:
 
 @dataclass
 class RunSummary:
-    """What became of the jobs: run and done now, done before, failed, and left because an input failed.
+    """Counts of the jobs: run and done now, done before, failed, and left because an input failed.
 
     ``seconds`` is wall-clock time, ``damaged`` names each ``done.json`` that could not be used, and why.
     """
@@ -130,7 +130,7 @@ def run_jobs(
     started = time.monotonic()
     run = _Run(JobGraph(jobs), ledger, engine, report, tell or (lambda event: None), retries)
     try:
-        run.play()
+        run.to_the_end()
     except BaseException:
         engine.close(now=True)
         raise
@@ -155,9 +155,9 @@ class _Run:
         self.running: set[int] = set()
         self.deaths: dict[int, int] = {}
         self.blocked: set[int] = set()
-        self.waiting = self._look_around()
+        self.waiting = self._count_missing_inputs()
 
-    def _look_around(self) -> dict[int, int]:
+    def _count_missing_inputs(self) -> dict[int, int]:
         """Counts, for every job that is not done, the inputs that are not; puts those without any on the heap."""
         graph = self.graph
         known = {path.name for path in self.ledger.jobs.iterdir()} if self.ledger.jobs.is_dir() else set()
@@ -185,7 +185,7 @@ class _Run:
         rank = (-self.graph.height[place], -len(self.graph.readers[place]), place)
         heapq.heappush(self.ready[self.graph.jobs[place].gpus], rank)
 
-    def play(self) -> None:
+    def to_the_end(self) -> None:
         self._show("")
         while self.running or any(self.ready.values()):
             self._feed()

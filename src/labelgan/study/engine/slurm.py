@@ -27,12 +27,12 @@ _SUBMITTED = "submitted.txt"
 
 
 def command_of(folder: Path) -> list[str]:
-    """What runs one job folder on a node."""
+    """Runs one job folder on a node."""
     return [sys.executable, "-m", "labelgan.study.engine.worker", str(folder)]
 
 
 class JobTask:
-    """What submitit calls on the node: runs one job folder in a process of its own.
+    """Is called by submitit on the node: runs one job folder in a process of its own.
 
     Before the time limit Slurm signals submitit, which calls `checkpoint` and puts the task into the queue again: the
     job's process is asked to save its state, and goes on from there next time.
@@ -194,14 +194,14 @@ class SlurmEngine(EngineBase):
         """As `labelgan.study.engine.engines.Engine.wait`; jobs that ended between two looks are told together."""
         self._send()
         while True:
-            ended = [end for key in list(self._running) if (end := self._look(key)) is not None]
+            ended = [end for key in list(self._running) if (end := self._ended(key)) is not None]
             for end in ended:
                 del self._running[end.key]
             if ended:
                 return ended
             time.sleep(self.config.poll_s)
 
-    def _look(self, key: str) -> Ended | None:
+    def _ended(self, key: str) -> Ended | None:
         at, job = self._running[key]
         over = job.done()  # asked first: what it has written, it has written before
         if self.config.cluster == "local" and not over:

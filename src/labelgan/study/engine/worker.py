@@ -34,7 +34,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True)
 class Context:
-    """What a runner is called with.
+    """Arguments of a runner.
 
     Args:
         kind: the job's kind.

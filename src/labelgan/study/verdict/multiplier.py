@@ -202,7 +202,7 @@ def _curve(tables: list[ScoreTable], arm: str, patients: list[str], repeats: lis
 
 
 def _draws(table: np.ndarray, base: Curve) -> int:
-    """How many training draws an arm's table shares with every point of the reference's curve."""
+    """Counts the training draws that an arm's table shares with every point of the reference's curve."""
     return int(np.all([~np.isnan(one).all(axis=0) for one in (table, *base.tables)], axis=0).sum())
 
 

@@ -62,7 +62,7 @@ class Resamples:
         return np.concatenate(found)
 
     def _counts(self, sizes: tuple[int, ...], start: int, rows: int) -> np.ndarray:
-        """How often each patient was drawn, (rows, sum of sizes), from resample ``start`` on."""
+        """Counts how often each patient was drawn, (rows, sum of sizes), from resample ``start`` on."""
         key = (sizes, start)
         if key not in self._made:
             rng = generator_for(self.seed, "bootstrap", "patients", *sizes, *(("from", start) if start else ()))
@@ -102,7 +102,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a mean could lie with other patients, and with other training draws.
+    """Uncertainty of a mean over other patients, and over other training draws.
 
     Attributes:
         patients: of the patients tested.

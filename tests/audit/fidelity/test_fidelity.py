@@ -95,7 +95,7 @@ def test_real_slices_stand_at_the_good_anchor_and_spoilt_ones_at_the_bad(sets):
 
 
 @pytest.mark.parametrize(
-    ("figure", "good", "spoilt", "bad"),
+    ("figure", "good", "degraded", "bad"),
     [
         (SWD, 1.0, (1.2, 2.0, 5.0), 2.0),
         (SWD, 1.0, (1.2, 1.1, 1.3), 1.3),
@@ -104,7 +104,7 @@ def test_real_slices_stand_at_the_good_anchor_and_spoilt_ones_at_the_bad(sets):
         (MANIFOLDS[0], 0.9, (0.8, 0.9, 0.7), 0.7),
     ],
 )
-def test_the_bad_anchor_is_the_mildest_spoiling_that_tells(figure, good, degraded, bad):
+def test_the_bad_anchor_is_the_mildest_degradation_that_tells(figure, good, degraded, bad):
     values = {"samples": 0.0, "held_out": good, **dict(zip(DEGRADATIONS, degraded, strict=True))}
     assert figure.finding("image", "images", values).bad == bad
 

@@ -109,7 +109,7 @@ def time_training(train: Train, folder: Path, batch: int, period: int, budget_s:
     """Times a training within a budget.
 
     Steps are timed with one slice, then with a batch that fits the budget, and drawn out to the full batch along a
-    line. Where time is left, a training of two steps is played to its end, for what comes before and after the steps.
+    line. Where time is left, a training of two steps is run to its end, for what comes before and after the steps.
 
     Args:
         train: called with (folder, batch size, steps or None for all, report).
@@ -117,7 +117,7 @@ def time_training(train: Train, folder: Path, batch: int, period: int, budget_s:
         batch: the full batch size.
         period: steps after which their costs repeat.
         budget_s: seconds of wall-clock time, roughly: a period of steps of one slice is run to its end.
-        around: slices that are computed besides the steps in a training that is played to its end.
+        around: slices that are computed besides the steps in a training that is run to its end.
     """
     deadline = time.perf_counter() + budget_s
 

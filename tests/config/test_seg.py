@@ -9,13 +9,28 @@ from labelgan.seg.networks import SEGMENTERS
 
 def test_the_defaults_are_those_of_the_paper():
     config = SegConfig.for_segmenter("li2018")
-    assert config == SegConfig()
     assert (config.network.width, config.network.norm) == (64, None)
     train, predict, augment = config.train, config.predict, config.augment
     assert (train.members, train.epochs, train.steps, train.batch_size, train.lr) == (3, 50, None, 30, 2e-4)
     assert (train.schedule, train.loss, train.lesion_share, train.copypaste) == ("constant", "dice", None, 0)
     assert (train.restart_above, predict.threshold, predict.emptied) == (0.99, 0.45, 0.125)
-    assert (augment.rotate, augment.shear, augment.zoom) == (15.0, 0.1, (0.9, 1.1))
+    assert (augment.flip, augment.rotate, augment.shear, augment.zoom) == (0.5, 15.0, 0.1, (0.9, 1.1))
+    assert (train.showings, augment.moved, augment.zoom_apart) == (4, 0.5, True)
+
+
+@pytest.mark.parametrize(("name", "preset"), [("dynunet", None), ("segresnet", None), *((n, "laptop") for n in RECIPES)])
+def test_other_trainings_show_slices_as_before(name, preset):
+    config = SegConfig.for_segmenter(name, preset=preset)
+    assert config.augment == SegConfig().augment
+    assert config.train.showings == 1
+
+
+def test_a_file_of_before_these_settings_keeps_its_training(tmp_path):
+    lines = SegConfig().to_toml().splitlines()
+    old = [line for line in lines if not line.startswith(("showings", "moved", "zoom_apart"))]
+    assert len(lines) == len(old) + 3
+    (tmp_path / "config.toml").write_text("\n".join(old))
+    assert SegConfig.from_toml(tmp_path / "config.toml") == SegConfig()
 
 
 def test_every_network_has_settings_and_the_other_way_round():

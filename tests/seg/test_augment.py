@@ -14,9 +14,8 @@ from labelgan.seg.augment import Moves, apply_moves, draw_moves
 
 
 def moves_of(flip: bool = False, angle: float = 0.0, shear: float = 0.0, zoom: float = 1.0, count: int = 1) -> Moves:
-    return Moves(
-        np.full(count, flip), np.full(count, np.deg2rad(angle)), np.full(count, shear), np.full(count, float(zoom))
-    )
+    zooms = np.full((count, 2), float(zoom))
+    return Moves(np.full(count, flip), np.full(count, np.deg2rad(angle)), np.full(count, shear), zooms)
 
 
 def slices(count: int = 2, size: tuple[int, int] = (24, 32)) -> tuple[torch.Tensor, torch.Tensor]:
@@ -36,7 +35,8 @@ def test_doing_nothing_is_the_identity():
 def test_one_moved_slice_leaves_the_others_in_place(name):
     images, masks = slices()
     still = moves_of(count=2)
-    moves = dataclasses.replace(still, **{name: getattr(still, name) + np.array([0, 0.2])})
+    value = getattr(still, name)
+    moves = dataclasses.replace(still, **{name: (value.T + np.array([0, 0.2])).T})
     if name == "flip":
         moves = dataclasses.replace(still, flip=np.array([False, True]))
     moved, moved_masks = apply_moves(images, masks, moves)
@@ -109,6 +109,15 @@ def test_what_comes_in_from_outside_is_edge_and_background():
     assert int(moved_mask.sum()) == 64
 
 
+def test_columns_and_rows_are_zoomed_apart():
+    mask = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    mask[0, 14:26, 14:26] = 1
+    moves = dataclasses.replace(moves_of(), zoom=np.array([[2.0, 1.0]]))
+    _, wide = apply_moves(mask[:, None].float(), mask, moves)
+    assert wide[0].any(dim=0).sum() == 24  # columns
+    assert wide[0].any(dim=1).sum() == 12  # rows
+
+
 def test_draws_keep_to_their_ranges_and_their_stream():
     config = SegAugmentConfig(flip=0.25, rotate=10, shear=0.2, zoom=(0.5, 2.0))
     moves = draw_moves(generator_for(0, "a"), 4000, config)
@@ -124,6 +133,28 @@ def test_draws_keep_to_their_ranges_and_their_stream():
     again = draw_moves(generator_for(0, "a"), 4000, config)
     assert np.array_equal(moves.matrices, again.matrices)
     assert not np.array_equal(moves.matrices, draw_moves(generator_for(1, "a"), 4000, config).matrices)
+
+
+def test_a_share_is_moved_and_the_rest_is_as_it_was():
+    config = SegAugmentConfig(moved=0.5)
+    moves = draw_moves(generator_for(0, "a"), 4000, config)
+    moved = moves.angle != 0
+    assert moved.mean() == pytest.approx(0.5, abs=0.03)
+    assert np.array_equal(moves.shear != 0, moved)
+    assert np.array_equal(moves.zoom != 1, np.repeat(moved[:, None], 2, axis=1))
+    for part in (moved, ~moved):  # both are mirrored as often
+        assert moves.flip[part].mean() == pytest.approx(0.5, abs=0.04)
+    everything = draw_moves(generator_for(0, "a"), 4000, SegAugmentConfig())
+    assert np.array_equal(moves.angle[moved], everything.angle[moved])
+
+
+def test_the_two_zooms_are_one_draw_or_two_that_know_nothing_of_each_other():
+    one = draw_moves(generator_for(0, "a"), 4000, SegAugmentConfig())
+    assert np.array_equal(one.zoom[:, 0], one.zoom[:, 1])
+    two = draw_moves(generator_for(0, "a"), 4000, SegAugmentConfig(zoom_apart=True))
+    assert abs(np.corrcoef(two.zoom.T)[0, 1]) < 0.05  # 3 standard errors
+    assert 0.9 <= two.zoom.min() < 0.901
+    assert 1.099 < two.zoom.max() <= 1.1
 
 
 def test_settings_that_do_nothing():

@@ -186,6 +186,10 @@ def test_steps_come_from_epochs_unless_they_are_set():
     config = SegConfig()
     assert steps_of(config, 30) == 50
     assert steps_of(config, 31) == 100
+    published = SegConfig.for_segmenter("li2018")  # 4 N slices an epoch, 30 a step, 50 epochs
+    assert steps_of(published, 30) == 200
+    assert steps_of(published, 31) == 250
+    assert steps_of(published, 59 * 38) == 50 * 299
     assert steps_of(config_of("train.steps=7"), 31) == 7
 
 

@@ -53,6 +53,8 @@ SETTING_SOURCES: dict[str, str] = {
     "segment:augment.rotate": "Li et al. 2018",
     "segment:augment.shear": "Li et al. 2018",
     "segment:augment.zoom": "Li et al. 2018",
+    "segment:augment.zoom_apart": "Li et al. 2018",
+    "segment:augment.moved": "Li et al. 2018",
     "segment:train.members": "Li et al. 2018",
     "segment:train.epochs": "Li et al. 2018",
     "segment:train.batch_size": "Li et al. 2018",

@@ -24,7 +24,7 @@ class Moves:
         flip: whether left and right change places.
         angle: rotation about the centre, radians; positive is counter-clockwise as seen.
         shear: columns moved per row from the centre.
-        zoom: magnification; above 1 things become larger.
+        zoom: (N, 2) magnification of columns and of rows; above 1 things become larger.
     """
 
     flip: np.ndarray
@@ -52,17 +52,23 @@ class Moves:
         shear = np.array([[one, self.shear], [zero, one]])
         mirror = np.array([[np.where(self.flip, -1.0, 1.0), zero], [zero, one]])
         turn, shear, mirror = (np.moveaxis(matrix, -1, 0) for matrix in (turn, shear, mirror))
-        return mirror @ turn @ shear / self.zoom[:, None, None]
+        return mirror @ turn @ shear / self.zoom[:, None, :]
 
 
 def draw_moves(rng: np.random.Generator, count: int, config: SegAugmentConfig) -> Moves:
-    """Draws what is done to ``count`` slices, each value evenly from its range."""
-    return Moves(
-        flip=rng.random(count) < config.flip,
-        angle=np.deg2rad(rng.uniform(-config.rotate, config.rotate, count)),
-        shear=rng.uniform(-config.shear, config.shear, count),
-        zoom=rng.uniform(*config.zoom, count),
-    )
+    """Draws what is done to ``count`` slices, each value evenly from its range.
+
+    A share of ``config.moved`` is rotated, sheared and zoomed; a flip does not depend on it.
+    """
+    flip = rng.random(count) < config.flip
+    angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate, count))
+    shear = rng.uniform(-config.shear, config.shear, count)
+    zoom = rng.uniform(*config.zoom, (count, 2 if config.zoom_apart else 1))
+    zoom = np.broadcast_to(zoom, (count, 2))
+    if config.moved < 1:
+        moved = rng.random(count) < config.moved
+        angle, shear, zoom = angle * moved, shear * moved, np.where(moved[:, None], zoom, 1.0)
+    return Moves(flip, angle, shear, zoom)
 
 
 def apply_moves(images_NCHW: Tensor, masks_NHW: Tensor, moves: Moves) -> tuple[Tensor, Tensor]:

@@ -119,10 +119,10 @@ def split_batch(config: SegConfig, with_synthetic: bool) -> tuple[int, int]:
 
 
 def steps_of(config: SegConfig, slices: int) -> int:
-    """Optimiser steps of a member: as set, or as many as show ``slices`` slices ``epochs`` times.
+    """Optimiser steps of a member: as set, or ``epochs`` times those that show ``slices`` slices ``showings`` times.
 
     Synthetic slices do not enter: a training with them and one without take the same number of steps.
     """
     if config.train.steps is not None:
         return config.train.steps
-    return config.train.epochs * math.ceil(slices / config.train.batch_size)
+    return config.train.epochs * math.ceil(config.train.showings * slices / config.train.batch_size)

@@ -37,6 +37,7 @@ MEMBERS = {f"member-{number}": job(MEMBER, seed=number) for number in range(3)}
         (job(SAMPLE, num=12), 12),
         (job(MEMBER, config={"train": {**TRAIN, "steps": 9}}, train=["a"]), 9),
         (job(MEMBER, config={"train": TRAIN}, train=["a", "b"]), 3 * 45 / 4),
+        (job(MEMBER, config={"train": {**TRAIN, "showings": 4}}, train=["a", "b"]), 3 * 4 * 45 / 4),
         (job(MEMBER, config={"train": {**TRAIN, "batch_size": 90}}, train=["b"]), 3),  # a step an epoch at least
         (job(AUDIT, DRAWN, config=AUDITED, train=["a"], held_out=["b"]), 12 + 30 + 4),
         (job(PREDICT, MEMBERS, cohort="data", cases={"a2": {}, "b1": {}}), 3 * 35),

@@ -92,7 +92,7 @@ def _member_steps(train: Mapping[str, Any], slices: float) -> float:
     # Not rounded up as `seg.batches.steps_of` does: slices may be an estimate, and torch stays out of the planner.
     if train["steps"] is not None:
         return train["steps"]
-    return train["epochs"] * max(1.0, slices / train["batch_size"])
+    return train["epochs"] * max(1.0, train.get("showings", 1) * slices / train["batch_size"])
 
 
 def recipe(job: Job) -> str:

@@ -25,7 +25,7 @@ def train(
     network: Annotated[str | None, typer.Option(help="li2018, dynunet or segresnet. (default: li2018)")] = None,
     preset: Annotated[str | None, typer.Option(help="laptop (small networks, minutes on one core).")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimiser steps of each network. (default: 50 epochs; li2018 shows each slice 4 times in one)")
+        int | None, typer.Option(min=1, help="Optimiser steps of each network. (default: 50 epochs)")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps. (default: auto)")] = None,

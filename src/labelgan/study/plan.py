@@ -13,9 +13,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from typing import Any
 
-from labelgan.config.base import Config
+from labelgan.config.audit import AuditConfig
+from labelgan.config.base import Config, PrepareConfig
+from labelgan.config.seg import SegConfig
 from labelgan.config.study import AUTO, StudyConfig
 from labelgan.core.errors import ConfigError
 from labelgan.study.arms import ARMS, arm_settings, references_of, require_arms
@@ -130,7 +134,7 @@ class _Planner:
                 raise ConfigError(f"{part}.train.devices", "a study's jobs have a device each; give it more --workers")
         digest = _digest(self.cohort.fingerprint())
         self.store = self.made.add(
-            Job(PREPARE, "slices of the whole cohort", {"cohort": digest, "config": _prepare_settings(self.config)}, {})
+            Job(PREPARE, "slices of the whole cohort", {"cohort": digest, "config": _settings(self.config.prepare)}, {})
         )
         synthetic = [arm for arm in self.config.arms if ARMS[arm].synthetic]
         for fold in self.made.folds:
@@ -171,7 +175,7 @@ class _Planner:
         choice: Job | None,
     ) -> tuple[tuple[Job, ...], Job, Job]:
         """The jobs that train an ensemble, predict cases with it, and score them."""
-        settings = _plain(arm_settings(arm, self.config, share))
+        settings = _settings(arm_settings(arm, self.config, share))
         settings["train"] = _anywhere(settings["train"])
         predict = settings.pop("predict")
         settings.pop("preset")  # the name of settings that are all spelt out
@@ -219,7 +223,7 @@ class _Planner:
         """Audits a fold's slices. Nothing is trained on what it finds, so that held-out patients may take part."""
         held_out = [patient for patient in self.cohort.patients if patient not in fold.train]
         if self.config.audited and held_out:
-            settings = _audit_settings(self.config)
+            settings = _settings(self.config.audit)
             settings["data"] |= _ANYWHERE
             params = {"train": list(fold.train), "held_out": held_out, "config": settings}
             inputs = {"store": self.store, "samples": samples}
@@ -250,20 +254,23 @@ def _anywhere(train: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in train.items() if key != "devices"} | _ANYWHERE
 
 
-def _prepare_settings(config: StudyConfig) -> dict[str, Any]:
-    """The settings of the slices; a limit that changes none of their bytes only where it is not the default."""
-    settings = _plain(config.prepare)
-    if config.prepare.max_cropped == type(config.prepare).model_fields["max_cropped"].default:
-        del settings["max_cropped"]
-    return settings
+# Settings that came after the first studies: a job names them only where they are not the default, under which it does
+# as before. So jobs that were done earlier keep their names, and stand.
+_LATER: dict[type[Config], tuple[str, ...]] = {
+    PrepareConfig: ("max_cropped",),
+    SegConfig: ("augment.moved", "augment.zoom_apart", "train.showings"),
+    AuditConfig: ("gates.max_outside",),
+}
 
 
-def _audit_settings(config: StudyConfig) -> dict[str, Any]:
-    """The settings of an audit; a limit that came later only where it is not the default, so that old audits stand."""
-    settings = _plain(config.audit)
-    gates = config.audit.gates
-    if gates.max_outside == type(gates).model_fields["max_outside"].default:
-        del settings["gates"]["max_outside"]
+def _settings(config: Config) -> dict[str, Any]:
+    """A stage's settings as its jobs name them."""
+    settings, defaults = _plain(config), _plain(type(config)())
+    for key in _LATER[type(config)]:
+        *parts, name = key.split(".")
+        part = reduce(getitem, parts, settings)
+        if part[name] == reduce(getitem, parts, defaults)[name]:
+            del part[name]
     return settings
 
 

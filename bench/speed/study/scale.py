@@ -150,7 +150,8 @@ def planned(config: StudyConfig, cohort: KnownCohort, test: KnownCohort | None) 
 def main() -> None:
     """Prints the tables as Markdown."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    config = StudyConfig(audited=False, segmenter=SegConfig.for_segmenter("li2018"))  # nothing is known of what an audit takes on a GPU
+    # Nothing is known of what an audit takes on a GPU.
+    config = StudyConfig(audited=False, segmenter=SegConfig.for_segmenter("li2018"))
     flops, cores = operations(config), core_rates()
     print(f"{SIZE[0]}×{SIZE[1]}, r3gan and li2018 at their defaults; GFLOP a slice:")
     for kind, count in flops.items():

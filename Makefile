@@ -23,27 +23,32 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=24"
 
-# torch first and by its pinned version: a plain torch would pull gigabytes of CUDA packages.
+# torch by its pinned version: a plain torch would pull gigabytes of CUDA packages. Of the packages' modules a third is
+# ever imported, and compiled then: once, if Python may write.
+export PYTHONDONTWRITEBYTECODE :=
+INSTALL := install --no-compile -c constraints.txt "$$(grep '^torch==' constraints.txt)" -e
+
 $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) $(INSTALL) .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	$(PIP) install -c constraints.txt -e ".[dev]"
-	@touch $@
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) $(INSTALL) ".[dev]"
+	@touch $@ $(VENV)/.run
 
 demo: $(VENV)/.run
 	$(BIN)/labelgan demo --out demo
 
-test: lint types docs unit
+# The documentation needs nothing of the installation and is built beside it, types are checked beside the tests.
+test:
+	@$(MAKE) --no-print-directory -j4 lint types docs unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.dev
-	$(BIN)/pyright
+	nice $(BIN)/pyright
 
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
@@ -51,6 +56,7 @@ unit: $(VENV)/.dev
 # What make test leaves out: faults made for real, many times over.
 drill: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.drill_table
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m drill tests/real
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -28,7 +28,7 @@ def glioma(tmp_path_factory: pytest.TempPathFactory) -> AuditSlices:
     return AuditSlices.from_store(prepare_store(root, store, config, exclude=leave_out))
 
 
-@pytest.fixture(scope="module", params=[0, 1])
+@pytest.fixture(scope="module", params=[0, pytest.param(1, marks=pytest.mark.drill)])
 def split(glioma: AuditSlices, request: pytest.FixtureRequest) -> dict[str, AuditSlices]:
     names = generator_for(request.param, "real split").permutation(np.unique(glioma.patients))
     half, quarter = len(names) // 2, len(names) // 4
@@ -63,7 +63,10 @@ def test_unseen_patients_are_not(split, training):
 
 @pytest.fixture(
     scope="module",
-    params=[("Dataset501_LGG", (20, 10), 0), ("ms3seg-wmh", (5, 3), 0)],
+    params=[
+        pytest.param(("Dataset501_LGG", (20, 10), 0), marks=pytest.mark.drill),  # five times the work
+        ("ms3seg-wmh", (5, 3), 0),
+    ],
     ids=["glioma", "multiple sclerosis"],
 )
 def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Audited:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -303,3 +304,20 @@ def test_folders_may_be_named_like_values(capsys, phantom_store, tiny_run, tmp_p
         code, _, err = run(capsys, *arguments)
         assert code == 0, err
     assert json.loads(Path("1e3/manifest.json").read_text())["synthetic"]
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "ascii"])
+@pytest.mark.parametrize(
+    "words",
+    [["check", "{cohort}"], ["config", "show"], ["doctor"], ["score", "{cohort}", "{cohort}"], ["--help"]],
+    ids=lambda words: words[0],
+)
+def test_every_table_is_printed_in_any_encoding(words, encoding, phantom_cohort, tmp_path: Path, monkeypatch):
+    """In a folder whose name has a space and an accent, too."""
+    cohort = tmp_path / "scans añejos"
+    cohort.symlink_to(phantom_cohort)
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert run_command([word.format(cohort=cohort) for word in words]) == 0
+    out.flush()
+    assert len(out.buffer.getvalue()) > 200  # pyright: ignore[reportAttributeAccessIssue]

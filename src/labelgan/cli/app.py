@@ -20,6 +20,7 @@ from labelgan.cli import study as cli_study
 from labelgan.cli.errors import error_line
 from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, Spacing, ids, pixel_size, say, slice_size
 from labelgan.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS
+from labelgan.core.output import accept_any_encoding
 from labelgan.core.version import __version__
 
 app = typer.Typer(
@@ -288,6 +289,7 @@ def main() -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Runs a command line and gives its exit code."""
+    accept_any_encoding()
     try:
         return app(arguments, prog_name="labelgan", standalone_mode=False) or EXIT_DONE
     except (KeyboardInterrupt, typer.Abort):

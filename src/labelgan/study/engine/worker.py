@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, DataError, LabelganError
+from labelgan.core.output import accept_any_encoding
 from labelgan.core.provenance import provenance
 from labelgan.study.engine.ledger import JobFolder, job_lock
 
@@ -220,6 +221,7 @@ def _listen(commands: int, folders: queue.SimpleQueue[str | None], grace_s: floa
 
 def main(arguments: list[str]) -> int:
     """Runs one job folder, or serves: ``--serve COMMANDS REPLIES GRACE`` with the numbers of two open pipes."""
+    accept_any_encoding()
     if len(arguments) == 4 and arguments[0] == "--serve":
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
             serve(int(arguments[1]), int(arguments[2]), float(arguments[3]))

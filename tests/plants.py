@@ -146,6 +146,6 @@ def present_as_samples(slices: AuditSlices, folder: Path, store: SliceStore, lea
         LabelledSlice(f"syn{row:06d}", image, image, (mask == 1).astype(np.uint8))
         for row, (image, mask) in enumerate(zip(slices.z_scores(), slices.masks_NHW, strict=True))
     )
-    told = {"kind": "synthetic-slices", "generator": {"training_cases": seen}, "samples": []}
+    told = {"kind": "synthetic-slices", "generator": {"training_cases": seen}}
     export_cohort("npz", written, folder, facts, lambda: told)
     return folder

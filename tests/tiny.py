@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
+from labelgan.data.check.seen import sealed_cohort, sealed_model
 from labelgan.data.slices import Slices
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.run_folder import RunFolder
@@ -63,10 +66,37 @@ def folder_bytes(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+def sealed(cohort: dict[str, Any]) -> dict[str, Any]:
+    """A synthetic cohort's manifest, and its generator's, with seals that fit, as somebody with intent would."""
+    generator = cohort.get("generator")
+    return sealed_cohort(cohort | {"generator": sealed_model(generator)} if isinstance(generator, dict) else cohort)
+
+
 def tell_hashes(run: Path) -> None:
-    """Writes the hashes that a run's files have now into its manifest, as somebody with intent would."""
+    """Writes the hashes that a run's files have now into its manifest and seals it, as somebody with intent would."""
     manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps(manifest | {"files_sha256": RunFolder(run).hashes()}))
+    manifest = sealed_model(manifest | {"files_sha256": RunFolder(run).hashes()})
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def with_twin(cohort: Path, out: Path, name: str = "P009", of: str = "P001") -> Path:
+    """A copy of a cohort in which a patient has a twin, brighter by a tenth, with a voxel of its mask less."""
+    import nibabel as nib
+
+    shutil.copytree(cohort, out)
+    (source,) = out.glob(f"*/{of}")
+    for path in [*source.rglob("*.nii.gz")]:
+        image = nib.Nifti1Image.from_filename(path)
+        data = np.asarray(image.dataobj)
+        if path.name == "wmh.nii.gz":
+            data = data.copy()
+            data[tuple(np.argwhere(data == 1)[0])] = 0
+        else:
+            data = (data * 1.1 + 1).astype(np.float32)
+        place = source.with_name(name) / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(data, image.affine), place)
+    return out
 
 
 SEG_SETTINGS = [

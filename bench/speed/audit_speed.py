@@ -111,7 +111,7 @@ def write_samples(folder: Path, count: int, side: int) -> None:
             yield LabelledSlice(f"syn{row:06d}", image, image, mask)
 
     generator = {"training_cases": [], "inherited_cases": []}
-    told = {"kind": "synthetic-slices", "generator": generator, "samples": []}
+    told = {"kind": "synthetic-slices", "generator": generator}
     export_cohort("npz", slices(), folder, CohortFacts(CHANNELS, (side, side), (3.0, 1.0, 1.0)), lambda: told)
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from labelgan.audit.gates import GATES, Check, Finding, Gate, judge, plain
+from labelgan.audit.gates import GATES, ONE_HELD_OUT, Check, Finding, Gate, judge, plain
 from labelgan.config.audit import GateConfig
 
 
@@ -54,6 +54,12 @@ def test_one_broken_limit_fails_its_gate_alone(name):
     assert decided({**SOUND, name: finding}) == {
         other: other != gate for other in ("diversity", "labels", "load", "range", "copies")
     }
+
+
+@pytest.mark.parametrize(("patients", "said"), [(1, True), (2, False), (None, False)])
+def test_every_gate_says_where_one_held_out_patient_decides(patients, said):
+    gates = judge(list(SOUND.values()), GateConfig(), held_out_patients=patients)
+    assert {gate.reason.endswith(ONE_HELD_OUT) for gate in gates} == {said}
 
 
 def test_limits_can_be_set():

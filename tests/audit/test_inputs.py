@@ -16,6 +16,7 @@ from labelgan.data.manifests import SeenCase, SeenCases
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
+from tiny import sealed
 
 CONFIG = AuditDataConfig()
 STRANGERS = AuditDataConfig(one_cohort=False)
@@ -35,7 +36,7 @@ def forgetful(samples: Path, folder: Path, *forgotten: str) -> Path:
     manifest = json.loads((folder / "manifest.json").read_text())
     seen = manifest["generator"]["training_cases"]
     manifest["generator"]["training_cases"] = [case for case in seen if case["id"] not in forgotten]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return folder
 
 
@@ -54,15 +55,16 @@ def test_a_generator_that_saw_the_held_out_patient_is_refused(tiny_samples, phan
 
 
 def test_stores_with_the_same_voxels_are_refused(tiny_samples, phantom_store):
-    with pytest.raises(LeakError, match="case P001 has the voxels of the training case P001"):
+    with pytest.raises(LeakError, match="case P001 is the training case P001: the same voxels"):
         audited_cases(read_cohort(tiny_samples), phantom_store, phantom_store, STRANGERS)
 
 
 def test_the_same_voxels_under_another_name_are_refused(phantom_store):
     case = phantom_store.cases[0]
-    renamed = case.model_copy(update={"id": "other", "patient": "other"})
-    with pytest.raises(LeakError, match="case other has the voxels of the training case P001"):
-        require_apart([case], [renamed], Path("held"), one_cohort=False)
+    (known,) = phantom_store.known([case])
+    renamed = dataclasses.replace(known, id="other", patient="other")
+    with pytest.raises(LeakError, match="case other is the training case P001: the same voxels as P001"):
+        require_apart([known], [renamed], Path("held"), one_cohort=False)
 
 
 def test_names_count_inside_one_cohort(tiny_samples, phantom_store, others):

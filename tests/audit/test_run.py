@@ -8,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_info
 
 from audit_cases import GATE_OF, Audited
+from labelgan.audit.gates import ONE_HELD_OUT
 from labelgan.audit.run import PARTS, audit_slices, run_audit
 from labelgan.audit.slices import AuditData
 from labelgan.config.audit import AuditConfig
@@ -109,6 +110,8 @@ def test_an_audit_of_folders(tiny_samples, phantom_store, tmp_path):
     assert report.facts["train"] == {"slices": len(phantom_store.rows_of(["P001", "P002"])), "patients": 2, "cases": 2}
     assert report.facts["samples"]["slices"] == len(phantom_store)
     assert "does not tell" in report.notes[0]
+    assert report.notes[-1] == f"Every gate is {ONE_HELD_OUT}."
+    assert all(gate.reason.endswith(ONE_HELD_OUT) for gate in report.gates)
     assert "copies" in {gate.name for gate in report.failed_gates}
 
 

@@ -73,7 +73,8 @@ def test_sessions_of_a_patient_stay_together(tmp_path: Path, key: Path) -> None:
 
 
 def test_synthetic_slices_are_nobodys(scans: Path, key: Path) -> None:
-    (scans / "manifest.json").write_text('{"kind": "synthetic-slices"}')
+    samples = [{"id": name} for name in NAMES]
+    (scans / "manifest.json").write_text(json.dumps({"kind": "synthetic-slices", "samples": samples}))
     with using(key):
         assert tuple(case.id for case in read_cohort(scans).cases) == NAMES
 

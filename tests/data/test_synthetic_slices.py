@@ -19,7 +19,7 @@ def test_real_cases_come_with_brains_and_heights(phantom_cohort, phantom_store):
     stored = phantom_store.volume("P002")
     for name in ("masks_NHW", "brains_NHW", "heights_N", "cases", "patients"):
         assert np.array_equal(getattr(read[0].slices, name), getattr(stored, name)), name
-    assert read[0].hashes == phantom_store.case("P002").hashes
+    assert read[0].known.hashes == phantom_store.case("P002").hashes
     assert not cohort.manifest.is_synthetic
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from labelgan.core.errors import CheckpointError
+from labelgan.data.check.fingerprint import to_text
 from labelgan.gan.run_folder import RunFolder, describe_training
 
 
@@ -30,12 +31,15 @@ def test_the_description_covers_the_cases_that_were_seen_and_no_other(phantom_st
     described = describe_training(phantom_store, {second.id: 5, third.id: 0}, ["z", first.id])
     assert described["excluded"] == sorted([first.id, "z"])
     (case,) = described["training_cases"]
+    (known,) = phantom_store.known([second])
+    assert case.pop("fingerprints") == {name: to_text(prints) for name, prints in known.prints.items()}
     assert case == {
         "id": second.id,
         "patient": second.patient,
         "site": second.site,
         "slices": 5,
         "hashes": dict(second.hashes),
+        "mask_hash": second.mask_hash,
     }
     assert described["spacing_mm"] == [second.slice_mm, *second.pixel_mm]
     for name in phantom_store.channels:

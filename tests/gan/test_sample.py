@@ -13,6 +13,7 @@ import labelgan
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, RefusedError
 from labelgan.core.files import read_json, sha256_file
 from labelgan.data.check.integrity import check_cohort
+from labelgan.data.check.seen import sealed_model
 from labelgan.data.export.write import EXPORTERS
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.case import from_unit
@@ -245,7 +246,7 @@ def test_wrong_requests_are_named_before_any_work(tmp_path):
 def changed_run(tiny_run: Path, folder: Path, **changes) -> Path:
     shutil.copytree(tiny_run, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    (folder / "manifest.json").write_text(json.dumps(sealed_model(manifest | changes)))
     return folder
 
 

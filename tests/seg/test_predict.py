@@ -16,6 +16,7 @@ from labelgan.config.base import PrepareConfig
 from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.data.case import Case
+from labelgan.data.check.seen import sealed_model
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import ImageRef
@@ -236,7 +237,7 @@ def test_what_cannot_be_loaded_is_told(tiny_segmenter, tmp_path):
     shutil.copy(out / "config.toml", out / "members/0/weights.safetensors")
     manifest = json.loads((out / "manifest.json").read_text())
     manifest["members"][0].pop("sha256")
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "manifest.json").write_text(json.dumps(sealed_model(manifest)))
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: is not a whole safetensors file"):
         Ensemble.load(out)
     text = (out / "manifest.json").read_text().replace('"complete"', '"training"')
@@ -294,7 +295,7 @@ def test_joined_folders_are_one_ensemble(tiny_segmenter: Path, phantom_cohort: P
     assert len(twice.networks) == 2 * len(Ensemble.load(tiny_segmenter, device="cpu").networks)
     np.testing.assert_allclose(twice.predict(case).probability_XYZ, alone.probability_XYZ, rtol=1e-6, atol=1e-7)
     assert twice.predict(case).trained_on == alone.trained_on
-    assert set(alone.hashes) == {"FLAIR", "T1"}
+    assert set(alone.known.hashes) == {"FLAIR", "T1"}
 
 
 def test_joined_folders_are_of_one_preparation(tiny_segmenter: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.gan.sample import Generator, sample_cohort
 from labelgan.seg.synthetic import read_synthetic, require_no_leak
+from tiny import sealed
 
 
 def changed(samples: Path, folder: Path, change) -> Path:
@@ -23,7 +24,7 @@ def changed(samples: Path, folder: Path, change) -> Path:
     shutil.copytree(samples, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     change(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
     return folder
 
 
@@ -156,8 +157,8 @@ def test_a_held_out_scan_among_the_slices_is_refused(clean, phantom_cohort, phan
     shutil.copytree(phantom_cohort, cohort)
     shutil.copy(clean / "manifest.json", cohort / "manifest.json")
     manifest = json.loads((cohort / "manifest.json").read_text())
-    (cohort / "manifest.json").write_text(json.dumps({**manifest, "kind": "cohort"}))
-    with pytest.raises(LeakError, match=r"case P001 has the voxels of the held-out case P001"):
+    (cohort / "manifest.json").write_text(json.dumps(sealed({**manifest, "kind": "cohort"})))
+    with pytest.raises(LeakError, match=r"case P001 has the same voxels as P001, which is held out"):
         read_synthetic(cohort, phantom_store, phantom_store.cases[:1])
 
 

@@ -13,7 +13,7 @@ from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakEr
 from labelgan.core.files import lock_folder, sha256_file
 from labelgan.data.store import SliceStore
 from labelgan.seg.member import Member
-from labelgan.seg.train import held_out_cases, train_segmenter
+from labelgan.seg.train import train_segmenter
 from labelgan.training.checkpoint import load_tensors
 from tiny import folder_bytes, tiny_seg_config
 
@@ -122,19 +122,19 @@ def test_an_excluded_patient_is_never_read(phantom_store, tmp_path, monkeypatch)
 def test_a_case_id_holds_out_its_whole_patient(phantom_store):
     store = renamed(phantom_store, P002={"patient": "one"}, P003={"patient": "one"})
     for name in ("P002", "P003", "one"):
-        assert [case.id for case in held_out_cases(store, [name])] == ["P002", "P003"]
-    assert held_out_cases(store, []) == ()
+        assert [case.id for case in store.hold_out([name])] == ["P002", "P003"]
+    assert store.hold_out([]) == ()
     with pytest.raises(ConfigError, match=r"^--exclude P009: no such case or patient"):
-        held_out_cases(store, ["P009"])
+        store.hold_out(["P009"])
 
 
 def test_a_held_out_image_under_another_patient_is_a_leak(phantom_store, tmp_path):
     twin = {**phantom_store.cases[1].hashes, "T1": phantom_store.cases[0].hashes["T1"]}
     store = renamed(phantom_store, P002={"hashes": twin})
-    with pytest.raises(LeakError, match=r"case P002 has an image of the held-out case P001"):
+    with pytest.raises(LeakError, match=r"case P002 is the held-out case P001 \(the same voxels as P001\)"):
         train_segmenter(store, tmp_path / "seg", tiny_seg_config(), exclude=["P001"])
     assert not (tmp_path / "seg").exists()
-    assert len(held_out_cases(store, ["P001", "P002"])) == 2
+    assert len(store.hold_out(["P001", "P002"])) == 2
 
 
 def test_synthetic_slices_of_a_held_out_patient_are_a_leak(phantom_store, tiny_samples, tmp_path):

@@ -12,6 +12,7 @@ from labelgan.data.manifests import manifest_content
 from labelgan.studio.images import load_case, load_stored
 from labelgan.studio.real import Grid, real_cases
 from labelgan.studio.session import Session
+from tiny import sealed
 
 
 def found(session):
@@ -37,7 +38,7 @@ def test_who_was_held_out_stands_beside_the_training_cases(session, samples):
     source = next(s for s in session.index.sources.values() if s.kind == "synthetic")
     seen = source.manifest["generator"]["training_cases"]
     source.manifest["generator"]["training_cases"] = [case for case in seen if case["id"] != "P002"]
-    (samples / "manifest.json").write_text(json.dumps(source.manifest))
+    (samples / "manifest.json").write_text(json.dumps(sealed(source.manifest)))
     real = found(session)
     assert [case.id for case in real.training] == ["P001", "P003"]
     assert [case.id for case in real.beside] == ["P001", "P002", "P003"]

@@ -13,6 +13,7 @@ from heads import write_case
 
 from labelgan.audit.filters import COPY, NO_BRAIN
 from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.check.seen import sealed_model
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.pseudonyms import using
 from labelgan.scoring.metrics import score_masks
@@ -142,7 +143,7 @@ def test_a_prediction_from_slices_of_a_held_out_case_is_refused(study, tiny_stud
     other = tiny_study.plan.predictions["fold-01", "classical+synthetic"]
     manifest = json.loads(path.read_text())
     theirs = json.loads((context(study, other).inputs["member-0"] / SEGMENTER / "manifest.json").read_text())
-    path.write_text(json.dumps({**manifest, "synthetic": theirs["synthetic"]}))
+    path.write_text(json.dumps(sealed_model({**manifest, "synthetic": theirs["synthetic"]})))
     with pytest.raises(LeakError, match="its generator has seen it"):
         predict(given, Places.of(given.folder))
 
@@ -231,12 +232,12 @@ def test_a_study_goes_on_under_the_names_it_began_with(named):
 
 def test_who_was_held_out_is_free_and_who_was_trained_on_is_not(tiny_segmenter, phantom_cohort, phantom_store):
     for case in read_cohort(phantom_cohort).cases:
-        hashes = phantom_store.case(case.id).hashes
+        (known,) = phantom_store.known([phantom_store.case(case.id)])
         if case.id == "P001":
-            require_unseen(case, hashes, [tiny_segmenter])
+            require_unseen(case, known, [tiny_segmenter])
         else:
             with pytest.raises(LeakError, match=rf"FLAIR.*{case.id} is to be tested on.*segmenter has.*manifest.json"):
-                require_unseen(case, hashes, [tiny_segmenter])
+                require_unseen(case, known, [tiny_segmenter])
 
 
 @pytest.mark.parametrize(
@@ -249,9 +250,9 @@ def test_the_generator_and_its_parent_count(tiny_segmenter, phantom_cohort, phan
     # One channel is enough, under whatever id.
     seen = {"id": "other", "hashes": {"T1": phantom_store.case("P001").hashes["T1"]}}
     manifest["synthetic"] = {key: [seen]}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(sealed_model(manifest)))
     with pytest.raises(LeakError, match=f"{words} seen it as other"):
-        require_unseen(case, phantom_store.case("P001").hashes, [tiny_segmenter, folder])
+        require_unseen(case, phantom_store.known(phantom_store.cases[:1])[0], [tiny_segmenter, folder])
 
 
 def test_a_judge_knows_the_training_patients(tiny_run, phantom_store):

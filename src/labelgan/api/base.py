@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelgan.config.base import PrepareConfig, Settings
-from labelgan.core.errors import ConfigError, DataError, LabelganError
+from labelgan.core.errors import ConfigError, DataError, LabelganError, LeakError
 from labelgan.core.files import require_free
 from labelgan.core.progress import Report
 
@@ -139,6 +139,7 @@ def train(
     track: str | None = None,
     report: Report | None = None,
     prepare_report: Report | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Trains a generator; see `gan.train.train_generator`.
 
@@ -160,6 +161,8 @@ def train(
         track: ``"mlflow"`` to tell an MLflow server settings and figures too (extra: mlflow).
         report: called after every step.
         prepare_report: called after every case that is prepared.
+        warn: called with a line where a patient is left out whom ``exclude`` names by one session alone, two
+            patients' scans look like one scan, or ``start_from`` has seen a patient who is excluded.
     """
     from labelgan.gan.run_folder import RunFolder
     from labelgan.gan.tracking import require_tracker
@@ -177,9 +180,30 @@ def train(
     if resume and not exclude and (out / "manifest.json").is_file():
         exclude = RunFolder(out).read_manifest().excluded
     store = _open_store(Path(store_or_data), out, resume, prepare_report)
+    if warn is not None:
+        for line in _guard_notes(store, exclude, parent):
+            warn(line)
     return train_generator(
         store, out, config, exclude=exclude, resume=resume, start_from=parent, tracker=track, report=report
     )
+
+
+def _guard_notes(store: SliceStore, exclude: Collection[str], parent: Path | None) -> list[str]:
+    """Lines about patients who look alike or are left out whole, and about excluded ones whom a parent has seen."""
+    from labelgan.data.check.leaks import require_no_leak
+    from labelgan.data.check.seen import SeenCases
+    from labelgan.gan.run_folder import RunFolder
+
+    lines = store.guard_notes(exclude)
+    if parent is None:
+        return lines
+    own = RunFolder(parent).read_manifest().seen
+    seen = SeenCases((), (*own.own, *own.inherited))
+    try:
+        require_no_leak(parent, seen, store.known(store.hold_out(exclude)), store.known(store.cases))
+    except LeakError as error:
+        lines.append(f"{error}; its weights are begun with, so that the new generator has seen that patient too")
+    return lines
 
 
 def _open_store(source: Path, out: Path, resume: bool, report: Report | None) -> SliceStore:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ def segment_train(
     resume: bool = False,
     report: Report | None = None,
     read_report: Report | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> SegTrainingResult:
     """Trains an ensemble of segmenters; see `seg.train.train_segmenter`.
 
@@ -59,6 +60,8 @@ def segment_train(
         resume: go on from the last checkpoints of ``out``, if there are any, with its settings and exclusions.
         report: called after every step.
         read_report: called for every synthetic case that is read.
+        warn: called with a line where a patient is left out whom ``exclude`` names by one session alone, or two
+            patients' scans look like one scan.
     """
     from labelgan.config.seg import SegConfig
     from labelgan.data.store import SliceStore
@@ -81,8 +84,12 @@ def segment_train(
     config = config.replace({f"train.{key}": value for key, value in named.items() if value is not None})
     if resume and not exclude and folder.manifest.is_file():
         exclude = folder.read_manifest().excluded
+    opened = SliceStore.open(Path(store))
+    if warn is not None:
+        for line in opened.guard_notes(exclude):
+            warn(line)
     return train_segmenter(
-        SliceStore.open(Path(store)),
+        opened,
         out,
         config,
         synthetic=None if synthetic is None else Path(synthetic),

@@ -118,7 +118,7 @@ def study_plan(
     from labelgan.study.run import gpus_of_a_job, look, make_plan
 
     out = Path(out)
-    cohort, test = look(sources, out, report, config.prepare)
+    cohort, test = look(sources, out, report, config.prepare, tell)
     plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
     ledger = Ledger(out)
     return plan, estimate_plan(plan, ledger, config, cohort, test, workers=workers, device=device, tell=tell)
@@ -136,6 +136,7 @@ def run_study(
     look_report: Report | None = None,
     report: Report | None = None,
     tell: Callable[[Event], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> StudyResult:
     """Runs a study, or what is left of it; see `study.run.run_study`. Its report lies in ``out/report.html``."""
     from labelgan.config.study import EngineConfig
@@ -152,6 +153,7 @@ def run_study(
         look_report=look_report,
         report=report,
         tell=tell,
+        warn=warn,
     )
 
 

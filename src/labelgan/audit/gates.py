@@ -105,10 +105,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate's decision: passed, failed, or not judged (None) where nothing of it could be measured."""
+    """A gate's decision: passed, failed, or not judged (None) where nothing of it could be measured.
+
+    ``caveat`` is what makes the decision weak.
+    """
 
     name: str
     checks: tuple[Check, ...]
+    caveat: str = ""
 
     @property
     def passed(self) -> bool | None:
@@ -118,9 +122,10 @@ class Gate:
 
     @property
     def reason(self) -> str:
-        """The limits that decide: the broken ones, or all."""
+        """The limits that decide: the broken ones, or all, and what makes the decision weak."""
         broken = [check for check in self.checks if check.kept is False]
-        return "; ".join(map(str, broken or self.checks)) or "nothing to measure"
+        said = "; ".join(map(str, broken or self.checks)) or "nothing to measure"
+        return f"{said}; {self.caveat}" if self.caveat else said
 
     def to_json(self) -> dict[str, Any]:
         """Gives plain JSON values."""
@@ -220,8 +225,12 @@ GATES: dict[str, Callable[[Findings, GateConfig], list[Check]]] = {
 }
 
 
-def judge(findings: list[Finding], limits: GateConfig) -> list[Gate]:
-    """Decides every gate that has a limit."""
+ONE_HELD_OUT = "judged by one held-out patient, who may be unlike all others: hold out three or more"
+
+
+def judge(findings: list[Finding], limits: GateConfig, *, held_out_patients: int | None = None) -> list[Gate]:
+    """Decides every gate that has a limit; each says so where one patient alone is held out."""
     by_name = {finding.name: finding for finding in findings}
-    gates = [Gate(name, tuple(gate(by_name, limits))) for name, gate in GATES.items()]
+    caveat = ONE_HELD_OUT if held_out_patients == 1 else ""
+    gates = [Gate(name, tuple(gate(by_name, limits)), caveat) for name, gate in GATES.items()]
     return [gate for gate in gates if gate.checks]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import numpy as np
 from labelgan.config.audit import AuditDataConfig
 from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.data.case import Cohort
-from labelgan.data.manifests import SeenCase, SeenCases
+from labelgan.data.check.leaks import KnownScan, find_meetings, require_no_leak
+from labelgan.data.check.seen import SeenCases
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import require_no_leak
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Instrument:
         """Raises LeakError when the network has seen a held-out case or patient."""
         held = tuple(case for case in cases.held_out_store.cases if case.id in set(cases.held_out_ids))
         seen = self.seen if config.one_cohort else _nameless(self.seen)
-        require_no_leak(self.path, seen, held, (*train.cases, *held))
+        known = cases.held_out_store.known(held)
+        require_no_leak(self.path, seen, known, (*train.known(train.cases), *known))
 
 
 def audited_cases(
@@ -63,11 +64,12 @@ def audited_cases(
         held_store, held = train, tuple(case for case in train.cases if case.id not in names)
         if not learned:
             raise ConfigError("--exclude", f"leaves no training patient in {train.path}")
-    require_apart(learned, held, held_store.path, one_cohort=config.one_cohort)
+    known = train.known(learned), held_store.known(held)
+    require_apart(*known, held_store.path, one_cohort=config.one_cohort)
     seen = samples.manifest.seen
     if seen is not None:
         named = seen if config.one_cohort else _nameless(seen)
-        require_no_leak(samples.root, named, held, (*learned, *held))
+        require_no_leak(samples.root, named, known[1], (*known[0], *known[1]))
     pixels = np.median([case.pixel_mm for case in learned], axis=0)
     note = unseen_note(seen, learned)
     return AuditedCases(
@@ -92,15 +94,19 @@ def require_same_grid(train: SliceStore, held_out: SliceStore) -> None:
 
 
 def require_apart(
-    train: Collection[StoredCase], held_out: Collection[StoredCase], held_out_path: Path, *, one_cohort: bool
+    train: Sequence[KnownScan], held_out: Sequence[KnownScan], held_out_path: Path, *, one_cohort: bool
 ) -> None:
-    """Raises LeakError when a held-out case has the voxels of a training case, or its patient's name in one cohort."""
-    voxels = {value: case for case in train for value in case.hashes.values()}
-    patients = {case.patient: case for case in train}
+    """Raises LeakError when a held-out case is a training case, in another form too, or of a training patient.
+
+    Patients are compared by name where both sides are of one cohort.
+    """
+    for meeting in find_meetings(held_out, train)[:1]:
+        raise LeakError(
+            held_out_path,
+            f"case {held_out[meeting.first].id} is the training case {train[meeting.second].id}: {meeting.words}",
+        )
+    patients = {case.patient for case in train}
     for case in held_out:
-        for value in case.hashes.values():
-            if value in voxels:
-                raise LeakError(held_out_path, f"case {case.id} has the voxels of the training case {voxels[value].id}")
         if one_cohort and case.patient in patients:
             raise LeakError(
                 held_out_path,
@@ -128,4 +134,5 @@ def unseen_note(seen: SeenCases | None, train: Collection[StoredCase]) -> str | 
 
 
 def _nameless(seen: SeenCases) -> SeenCases:
-    return SeenCases(*(tuple(SeenCase(hashes=entry.hashes) for entry in part) for part in (seen.own, seen.inherited)))
+    nameless = {"id": "", "patient": ""}
+    return SeenCases(*(tuple(e.model_copy(update=nameless) for e in part) for part in (seen.own, seen.inherited)))

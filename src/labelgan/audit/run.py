@@ -17,7 +17,7 @@ from labelgan.audit.fidelity.diversity import diversity
 from labelgan.audit.fidelity.encoder import LearnedEncoder, fit_encoder, load_encoder
 from labelgan.audit.fidelity.fidelity import fidelity
 from labelgan.audit.fidelity.outside import outside
-from labelgan.audit.gates import Finding, Gate, judge
+from labelgan.audit.gates import ONE_HELD_OUT, Finding, Gate, judge
 from labelgan.audit.inputs import Instrument, audited_cases
 from labelgan.audit.labels.labels import labels
 from labelgan.audit.slices import AuditData, AuditSlices
@@ -183,7 +183,10 @@ def audit_slices(
         tell(done, name)
         findings += part(data, config)
     tell(len(steps), "")
-    result = AuditReport(findings, judge(findings, config.gates), facts, notes)
+    held_out = len(set(data.held_out.patients))
+    if held_out == 1:
+        notes = [*notes, f"Every gate is {ONE_HELD_OUT}."]
+    result = AuditReport(findings, judge(findings, config.gates, held_out_patients=held_out), facts, notes)
     out.mkdir(parents=True, exist_ok=True)
     if isinstance(encoder, LearnedEncoder):
         encoder.save(out / "encoder.safetensors")

@@ -220,6 +220,7 @@ def train(
                 track=track,
                 report=progress,
                 prepare_report=prepare_progress,
+                warn=lambda line: say(f"warning: {line}"),
             )
         except KeyboardInterrupt:
             if (out / "checkpoints").is_dir():

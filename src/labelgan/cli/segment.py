@@ -63,6 +63,7 @@ def train(
                 resume=resume,
                 report=progress,
                 read_report=read_progress,
+                warn=lambda line: say(f"warning: {line}"),
             )
         except KeyboardInterrupt:
             if (out / "members").is_dir():

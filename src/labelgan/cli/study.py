@@ -131,6 +131,7 @@ def study(
             look_report=looking,
             report=progress,
             tell=_tell,
+            warn=lambda line: say(f"warning: {line}"),
         )
     raise typer.Exit(_conclude(result))
 

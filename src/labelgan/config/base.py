@@ -209,3 +209,8 @@ class PrepareConfig(Config):
     max_cropped: float = Field(
         default=0.01, ge=0, le=1, description="largest share of all lesion voxels that may lie outside the slices"
     )
+    fingerprints: bool = Field(
+        default=True,
+        description="compare scans of different patients by fingerprint, which finds one in another form, too; false "
+        "where two people are taken for one: by voxels and masks alone",
+    )

@@ -1,4 +1,4 @@
-"""Accepted and rejected samples of a synthetic cohort: ``curation.json`` beside them, honoured by every training.
+"""Samples of a synthetic cohort: their hashes, and who was accepted and rejected, which every training honours.
 
 A decision names what was judged by its SHA-256. Where the sample has changed since, the decision is about something
 else: that is told, and nothing is guessed.
@@ -18,6 +18,10 @@ from typing import Any, Literal, get_args
 from labelgan.core.errors import DataError
 from labelgan.core.files import SAFE_ID, read_json, sha256_file, write_json_atomic
 from labelgan.data.case import Case
+from labelgan.data.check.seen import sealed_cohort
+from labelgan.data.layouts.common import bids_label
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.manifests import MANIFEST
 
 CURATION = "curation.json"
 BLIND_TESTS = "blind_tests.json"
@@ -109,6 +113,23 @@ def sample_hash(case: Case) -> str:
         except OSError as error:
             raise DataError(ref.path, f"cannot be read: {error.strerror}") from None
     return digest.hexdigest()
+
+
+def seal_samples(root: Path, manifest: Mapping[str, Any]) -> None:
+    """Writes the manifest of a synthetic cohort whose slices are there, with the hash of each one's files, sealed.
+
+    Of formats that no layout reads back there are no hashes.
+
+    Raises:
+        DataError: a slice is not listed, or cannot be read.
+    """
+    samples = [{key: value for key, value in entry.items() if key != "sha256"} for entry in manifest["samples"]]
+    write_json_atomic(root / MANIFEST, sealed_cohort({**manifest, "samples": samples}))
+    if manifest["layout"] is None:
+        return
+    hashes = {bids_label(case.id): sample_hash(case) for case in read_cohort(root).cases}
+    samples = [{**entry, "sha256": hashes[bids_label(entry["id"])]} for entry in samples]
+    write_json_atomic(root / MANIFEST, sealed_cohort({**manifest, "samples": samples}))
 
 
 def read_curation(root: Path) -> Curation:

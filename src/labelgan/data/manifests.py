@@ -32,6 +32,14 @@ from labelgan.config.base import plain_words
 from labelgan.core.errors import CheckpointError, DataError, LabelganError
 from labelgan.core.files import SAFE_ID_WORDS, is_safe_id, read_json, write_json_atomic
 from labelgan.core.provenance import provenance
+from labelgan.data.check.seen import (
+    NamedCase,
+    SeenCase,
+    SeenCases,
+    require_sealed_cohort,
+    require_sealed_model,
+    sealed_model,
+)
 from labelgan.data.geometry import SliceGeometry
 
 MANIFEST = "manifest.json"
@@ -96,8 +104,8 @@ class Manifest(BaseModel):
     def recognise(cls, content: Any, path: Path) -> None:
         """Raises `fault` where the JSON is not of this kind, or of a format that this version does not read."""
 
-    def keep(self, content: dict[str, Any]) -> None:
-        """Takes the JSON that was read; a model that is read whole needs it no more."""
+    def keep(self, content: dict[str, Any], path: Path) -> None:
+        """Takes the JSON that was read; a model that is read whole needs it no more. Raises `fault` as `recognise`."""
 
 
 def read_manifest(folder: Path, model: type[Read]) -> Read:
@@ -121,7 +129,7 @@ def read_manifest(folder: Path, model: type[Read]) -> Read:
         manifest = model.model_validate(content)
     except ValidationError as error:
         raise model.fault(path, f"is damaged: {_first_fault(error)}; {model.advice}") from None
-    manifest.keep(content)
+    manifest.keep(content, path)
     return manifest
 
 
@@ -136,49 +144,18 @@ def manifest_content(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+_LISTS = ("training_cases", "inherited_cases", "held_out_cases")
+
+
 def _first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     keys = [str(part) for part in first["loc"]]
     words = re.sub(r" or instance of \w+", "", plain_words(first))
     words = words.replace("a valid tuple", "a list").replace("a valid dictionary", "an object")
     said = f"{'.'.join(keys)}: {words}" if keys else words
-    if hidden := [number for number, key in enumerate(keys, start=1) if key in _SEEN]:
+    if hidden := [number for number, key in enumerate(keys, start=1) if key in _LISTS]:
         return f"its {'.'.join(keys[: hidden[0]])} are not cases with hashes, so no leak could be found ({said})"
     return said
-
-
-# Cases that a network has seen, or must not see
-
-
-_SEEN = ("training_cases", "inherited_cases", "held_out_cases")
-
-
-def _no_null(value: Any) -> Any:
-    return "" if value is None else value
-
-
-class SeenCase(Entry):
-    """A case by the hash of each channel's voxels, and by its names, empty where they are not told."""
-
-    hashes: dict[str, str]
-    id: Annotated[str, BeforeValidator(_no_null)] = ""
-    patient: Annotated[str, BeforeValidator(_no_null)] = ""
-
-
-class NamedCase(SeenCase):
-    """A case of the store that a network was trained on; ``slices`` counts those of its slices that were seen."""
-
-    id: str = Field("", validate_default=True, min_length=1)
-    patient: str = Field("", validate_default=True, min_length=1)
-    slices: int = 0
-
-
-@dataclass(frozen=True)
-class SeenCases:
-    """The cases that a generator has seen: its own, and those of the one that it was tuned from."""
-
-    own: tuple[SeenCase, ...]
-    inherited: tuple[SeenCase, ...] = ()
 
 
 class Intensity(BaseModel):
@@ -203,7 +180,7 @@ class Kept(Manifest):
         """The JSON as it was read."""
         return self._content
 
-    def keep(self, content: dict[str, Any]) -> None:
+    def keep(self, content: dict[str, Any], path: Path) -> None:
         self._content = content
 
 
@@ -234,6 +211,10 @@ class ModelManifest(Kept):
     training_cases: Row[NamedCase]
     inherited_cases: Row[NamedCase] = ()
     held_out_cases: Row[NamedCase] = ()
+
+    def keep(self, content: dict[str, Any], path: Path) -> None:
+        require_sealed_model(content, path, self.fault)
+        super().keep(content, path)
 
     @classmethod
     def recognise(cls, content: Any, path: Path) -> None:
@@ -342,7 +323,7 @@ class TrainedFolder:
     def write_manifest(self, status: str, **facts: Any) -> dict[str, Any]:
         """Writes the manifest, and gives what it holds; ``status`` is training, complete or failed."""
         head = {"format": self.model.version, "kind": self.model.kind_name, "status": status}
-        manifest = {**head, **facts, "made_with": provenance()}
+        manifest = sealed_model({**head, **facts, "made_with": provenance()})
         write_json_atomic(self.manifest, manifest)
         return manifest
 
@@ -363,8 +344,9 @@ class StoredCase(BaseModel):
     """One case of a store; its slices are the rows ``first`` to ``first + count - 1``.
 
     ``pixel_mm`` is the size of a store pixel along rows and columns, ``slice_mm`` the distance between neighbouring
-    slices of the native grid, ``hashes`` the hash of each channel's voxels as they were read. ``brain_voxels`` and
-    ``lesion_voxels`` count native voxels, ``..._cropped`` those outside the slices; 0 in stores of earlier versions.
+    slices of the native grid, ``hashes`` the hash of each channel's voxels as they were read, ``mask_hash`` the mask's
+    where it has lesion enough to be known by. ``brain_voxels`` and ``lesion_voxels`` count native voxels,
+    ``..._cropped`` those outside the slices; 0 in stores of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -384,13 +366,9 @@ class StoredCase(BaseModel):
     lesion_voxels: int = Field(default=0, ge=0)
     lesion_voxels_cropped: int = Field(default=0, ge=0)
     hashes: dict[str, str]
+    mask_hash: str | None = None
     intensity: dict[str, Intensity]
     geometry: SliceGeometry
-
-    def identity(self, slices: int | None = None) -> dict[str, Any]:
-        """Describes the case for the manifest of a network that saw so many of its slices, or must see none."""
-        seen = {} if slices is None else {"slices": slices}
-        return {"id": self.id, "patient": self.patient, "site": self.site, **seen, "hashes": dict(self.hashes)}
 
 
 # Cohorts
@@ -410,6 +388,13 @@ class MadeBy(Entry):
     sha256: Maybe[str] = None
     training_cases: Annotated[Row[SeenCase] | None, BeforeValidator(_tells_cases)] = None
     inherited_cases: Row[SeenCase] | None = None
+
+
+class Sample(Entry):
+    """A synthetic slice: its case, and the hash of its files (`data.curation.sample_hash`), where that is told."""
+
+    id: str
+    sha256: str | None = None
 
 
 class ExportedCase(Entry):
@@ -444,6 +429,7 @@ class CohortManifest(Kept):
         intensity: by channel, of a synthetic cohort.
         range: least and largest z-score by channel, likewise.
         generator: which made a synthetic cohort.
+        samples: its slices; None where they are not listed.
         cases: who is who, in an export.
     """
 
@@ -456,7 +442,12 @@ class CohortManifest(Kept):
     intensity: Maybe[dict[str, Maybe[Intensity]]] = None
     range: Maybe[dict[str, Maybe[Ends]]] = None
     generator: Annotated[MadeBy | None, BeforeValidator(_named)] = None
+    samples: Maybe[Row[Sample]] = None
     cases: Annotated[Row[ExportedCase], BeforeValidator(_entries)] = ()
+
+    def keep(self, content: dict[str, Any], path: Path) -> None:
+        require_sealed_cohort(content, path, self.fault)
+        super().keep(content, path)
 
     @property
     def seen(self) -> SeenCases | None:

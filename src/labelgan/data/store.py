@@ -15,12 +15,15 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from labelgan.config.base import PrepareConfig
-from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.errors import ConfigError, DataError, LeakError
+from labelgan.data.check.fingerprint import PRINTS_SHAPE, Prints, to_text
+from labelgan.data.check.leaks import NOT_ONE_PERSON, KnownScan, find_meetings, twin_warnings
 from labelgan.data.geometry import Order
 from labelgan.data.manifests import MANIFEST, STORE_FORMAT, Manifest, StoredCase, read_manifest
 from labelgan.data.slices import Slices
 
 _AGAIN = "prepare the store again"
+PRINTS_FILE = "fingerprints.npy"
 INDEX_DTYPE = np.dtype(
     [
         ("case", np.int32),
@@ -46,6 +49,7 @@ class StoreManifest(Manifest):
     layout: str
     channels: tuple[str, ...] = Field(min_length=1)
     size: tuple[int, int]
+    fingerprints: bool = False
     slices: int = Field(ge=1)
     cases: tuple[StoredCase, ...] = Field(min_length=1)
 
@@ -85,6 +89,8 @@ class SliceStore:
         images: (N, C, H, W) float16 z-scores, memory-mapped and read-only.
         masks: (N, H, W) uint8, 0 background, 1 lesion, 2 other pathology, likewise.
         brains: (N, H, W) uint8, 0 or 1, likewise.
+        prints: (cases, C, 2, V, H, 64) uint8 fingerprints of `check.fingerprint`, 0 where a case has none, likewise;
+            None in stores without, as earlier versions made them.
     """
 
     path: Path
@@ -94,6 +100,7 @@ class SliceStore:
     images: np.ndarray
     masks: np.ndarray
     brains: np.ndarray
+    prints: np.ndarray | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -120,6 +127,11 @@ class SliceStore:
             images=_open_array(path / "images.npy", (rows, len(manifest.channels), height, width), np.float16),
             masks=_open_array(path / "masks.npy", (rows, height, width), np.uint8),
             brains=_open_array(path / "brains.npy", (rows, height, width), np.uint8),
+            prints=_open_array(
+                path / PRINTS_FILE, (len(manifest.cases), len(manifest.channels), *PRINTS_SHAPE), np.uint8
+            )
+            if manifest.fingerprints
+            else None,
         )
 
     def __len__(self) -> int:
@@ -207,6 +219,64 @@ class SliceStore:
             ConfigError: an excluded id is neither a case nor a patient of the store.
         """
         return self.rows_of(case.id for case in self.kept_cases(exclude) if case.labelled or not labelled_only)
+
+    def hold_out(self, exclude: Collection[str]) -> tuple[StoredCase, ...]:
+        """All cases of the patients whom ``exclude`` names by patient or case id.
+
+        Raises:
+            ConfigError: an id is nobody's.
+            LeakError: a case that stays is one that is held out, by voxels, mask or fingerprint.
+        """
+        require_known(exclude, ((case.id, case.patient) for case in self.cases), self.path)
+        patients = {case.patient for case in self.cases if case.id in exclude or case.patient in exclude}
+        held_out = tuple(case for case in self.cases if case.patient in patients)
+        kept = tuple(case for case in self.cases if case.patient not in patients)
+        for meeting in find_meetings(self.known(kept), self.known(held_out))[:1]:
+            ours, held = kept[meeting.first].id, held_out[meeting.second].id
+            raise LeakError(
+                self.path,
+                f"case {ours} is the held-out case {held} ({meeting.words}); exclude it too, mend the cohort, or "
+                f"prepare it anew, {NOT_ONE_PERSON}",
+            )
+        return held_out
+
+    def guard_notes(self, exclude: Collection[str]) -> list[str]:
+        """Lines about whom a training leaves out beyond the names in ``exclude``, and about patients who look alike."""
+        held_out = self.hold_out(exclude)
+        lines = []
+        for patient in dict.fromkeys(case.patient for case in held_out):
+            cases = [case.id for case in held_out if case.patient == patient]
+            if patient not in exclude and not set(cases) <= set(exclude):
+                named = ", ".join(name for name in cases if name in exclude)
+                lines.append(f"--exclude {named} leaves out patient {patient} whole: {', '.join(cases)}")
+        return [*lines, *twin_warnings(self.known(self.cases))]
+
+    def known(self, cases: Iterable[StoredCase]) -> tuple[KnownScan, ...]:
+        """By what cases of the store are known, whatever their names."""
+        return tuple(
+            KnownScan(case.id, case.patient, case.hashes, case.mask_hash, self._prints_of(case)) for case in cases
+        )
+
+    def _prints_of(self, case: StoredCase) -> Prints:
+        if self.prints is None:
+            return {}
+        prints = self.prints[int(self.index["case"][case.first])]
+        return {name: np.array(part) for name, part in zip(self.channels, prints, strict=True) if part.any()}
+
+    def identity(self, case: StoredCase, slices: int | None = None) -> dict[str, Any]:
+        """Who a case is, for the manifest of a network that saw so many of its slices, or must see none.
+
+        Of its fingerprints the part that may travel is told.
+        """
+        return {
+            "id": case.id,
+            "patient": case.patient,
+            "site": case.site,
+            **({} if slices is None else {"slices": slices}),
+            "hashes": dict(case.hashes),
+            "mask_hash": case.mask_hash,
+            "fingerprints": {name: to_text(prints) for name, prints in self._prints_of(case).items()},
+        }
 
     def training_hashes(self, exclude: Collection[str] = ()) -> dict[str, dict[str, str]]:
         """Case id to channel to voxel hash, of the cases that are not excluded: what a generator's manifest lists."""

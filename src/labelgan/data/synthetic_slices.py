@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from labelgan.core.errors import DataError, LeakError
+from labelgan.core.errors import DataError
 from labelgan.core.progress import Report
 from labelgan.data.case import Case, Cohort
+from labelgan.data.check.leaks import KnownScan
+from labelgan.data.curation import sample_hash
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.manifests import CohortManifest, SeenCases
+from labelgan.data.layouts.common import bids_label
+from labelgan.data.manifests import CohortManifest
 from labelgan.data.prepare.case import from_unit, prepare_case
-from labelgan.data.reading.read import voxel_hash
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import Volume
 
 LAST_GREY = np.float32(254.5 / 127.5 - 1)  # a z-score of 12.5: what is rounded to 255 lies there or above
-_TRAIN_WITHOUT = "sample a generator that was trained with --exclude"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +30,12 @@ class LabelledCase:
     Attributes:
         case: where they come from.
         slices: its slices; of synthetic ones no brain, height or patient is known.
-        hashes: per channel the hash of the voxels as they were read.
+        known: by what the case is known, whatever its names.
     """
 
     case: Case
     slices: Slices
-    hashes: Mapping[str, str]
+    known: KnownScan
 
 
 def read_labelled_slices(
@@ -60,17 +59,20 @@ def read_labelled_slices(
         DataError: a case cannot be read, has no mask, or lacks a channel of the store.
     """
     manifest = cohort.manifest
+    written = {bids_label(sample.id): sample.sha256 for sample in manifest.samples or ()}
     for number, case in enumerate(cases):
         if progress is not None:
             progress(number, len(cases), case.id)
+        if (told := written.get(bids_label(case.id))) is not None and sample_hash(case) != told:
+            raise DataError(case.id, f"its files in {cohort.root} are not those that `labelgan sample` wrote")
         if case.mask is None:
             raise DataError(case.id, f"has no mask; every case of {cohort.root} must have one")
         if missing := [name for name in store.channels if name not in case.images]:
             raise DataError(case.id, f"has no {' and no '.join(missing)} image, the store has")
         if manifest.is_synthetic:
-            images_NCHW, masks_NHW, hashes = _read_slice(case, store, manifest)
+            images_NCHW, masks_NHW, known = _read_slice(case, store, manifest)
             slices = Slices(images_NCHW, masks_NHW, **_ids(case, len(images_NCHW)))
-            yield LabelledCase(case, slices, hashes)
+            yield LabelledCase(case, slices, known)
         else:
             prepared = prepare_case(case, store.config, store.channels)
             count = len(prepared.images_ZCHW)
@@ -82,7 +84,7 @@ def read_labelled_slices(
                 patients=np.array([case.patient] * count),
                 **_ids(case, count),
             )
-            yield LabelledCase(case, slices, prepared.hashes)
+            yield LabelledCase(case, slices, prepared.known)
     if progress is not None:
         progress(len(cases), len(cases), "")
 
@@ -92,65 +94,8 @@ def _ids(case: Case, count: int) -> dict[str, np.ndarray]:
     return {"cases": np.array([case.id] * count), "names": np.array(names)}
 
 
-class KnownByHash(Protocol):
-    """A case by its names and the hash of each channel's voxels: of a store, or of a cohort on disk."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def patient(self) -> str: ...
-    @property
-    def hashes(self) -> Mapping[str, str]: ...
-
-
-def require_no_leak(
-    root: Path, seen: SeenCases | None, held_out: Iterable[KnownByHash], cohort: Iterable[KnownByHash]
-) -> None:
-    """Raises LeakError when a generator has seen a held-out case or patient, by voxels or by name.
-
-    A name says who a patient is inside one cohort alone. The cases of a generator that this one was tuned from are
-    compared by name only where they share voxels with ``cohort``: the phantoms of a shipped generator have names too.
-
-    Args:
-        root: the synthetic cohort, for the message.
-        seen: what its generator has seen; None where that is not known.
-        held_out: the cases that must not be among them.
-        cohort: all cases of the store or cohort.
-    """
-    held_out = tuple(held_out)
-    if not held_out:
-        return
-    if seen is None:
-        raise LeakError(
-            root,
-            "its manifest does not tell which cases its generator has seen, so it cannot be used with cases held out; "
-            "sample it again with `labelgan sample`",
-        )
-    hashes = {value: case for case in held_out for value in case.hashes.values()}
-    for entry in (*seen.own, *seen.inherited):
-        for value in entry.hashes.values():
-            if value in hashes:
-                held, name = hashes[value], entry.id or "a case without a name"
-                raise LeakError(
-                    root,
-                    f"was made from the held-out case {held.id} (the same voxels as {name}); {_TRAIN_WITHOUT}",
-                )
-    known = {value for case in cohort for value in case.hashes.values()}
-    related = any(value in known for entry in seen.inherited for value in entry.hashes.values())
-    names = {name: case for case in held_out for name in (case.id, case.patient)}
-    for entry in (*seen.own, *(seen.inherited if related else ())):
-        for name in (entry.id, entry.patient):
-            if name in names:
-                held = names[name]
-                raise LeakError(
-                    root, f"was made from the held-out patient {held.patient} (case {held.id}); {_TRAIN_WITHOUT}"
-                )
-
-
-def _read_slice(
-    case: Case, store: SliceStore, manifest: CohortManifest
-) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
-    """One synthetic slice: float32 z-scores (1, C, H, W), uint8 mask (1, H, W), and the voxels' hashes."""
+def _read_slice(case: Case, store: SliceStore, manifest: CohortManifest) -> tuple[np.ndarray, np.ndarray, KnownScan]:
+    """One synthetic slice: float32 z-scores (1, C, H, W), uint8 mask (1, H, W), and by what it is known."""
     volumes = {name: case.load_image(name) for name in store.channels}
     grid = next(iter(volumes.values()))
     mask = case.load_mask()
@@ -167,7 +112,7 @@ def _read_slice(
         z_scores = to_z_scores(case, name, volume.data, manifest)
         planes.append(geometry.to_store(z_scores, order="image", fill=float(z_scores.min())))
     masks_ZHW = geometry.to_store(mask.data, order="label", fill=0)
-    return np.stack(planes, axis=1), masks_ZHW, {name: voxel_hash(volume) for name, volume in volumes.items()}
+    return np.stack(planes, axis=1), masks_ZHW, KnownScan.of(case.id, case.patient, volumes, mask, prints=False)
 
 
 def slice_affine(grid: Volume, picture: bool, manifest: CohortManifest) -> np.ndarray:

@@ -99,6 +99,6 @@ def describe_training(store: SliceStore, rows_by_case: Mapping[str, int], exclud
             site: _mean_intensity([case for case in cases if case.site == site], store.channels)
             for site in sorted({case.site for case in cases if case.site})
         },
-        "training_cases": [case.identity(rows_by_case[case.id]) for case in cases],
+        "training_cases": [store.identity(case, rows_by_case[case.id]) for case in cases],
         "excluded": sorted(exclude),
     }

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.core.rng import generator_for
+from labelgan.data.check.leaks import require_no_leak
 from labelgan.data.manifests import SeenCases
-from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import require_no_leak
+from labelgan.data.store import SliceStore
 from labelgan.gan.sample import Generator
 from labelgan.seg.synthetic import read_synthetic
 
@@ -67,23 +67,18 @@ class SyntheticPool:
             >>> pool = SyntheticPool.load("synthetic", "store", exclude=["P005"])  # doctest: +SKIP
         """
         store = store if isinstance(store, SliceStore) else SliceStore.open(Path(store))
-        held_out = _held_out(store, exclude)
+        held_out = store.hold_out(exclude)
         if not isinstance(synthetic, Generator):
             root = Path(synthetic)
             read = read_synthetic(root, store, held_out)
             return cls(read.slices.images_NCHW, read.slices.masks_NHW, root, read.seen)
         seen, run = synthetic.trained.seen, synthetic.run.path
-        require_no_leak(run, seen, held_out, store.cases)
+        require_no_leak(run, seen, store.known(held_out), store.known(store.cases))
         if (synthetic.channels, synthetic.size) != (store.channels, store.size):
             made, wanted = ((g.channels, g.size) for g in (synthetic, store))
             raise DataError(run, f"makes slices of {made}, the store {store.path} holds {wanted}")
         made = synthetic.sample(samples, seed)
         return cls(made.images_NCHW.astype(np.float16), made.masks_NHW, run, seen)
-
-
-def _held_out(store: SliceStore, exclude: Collection[str]) -> list[StoredCase]:
-    kept = {case.id for case in store.kept_cases(exclude)}
-    return [case for case in store.cases if case.id not in kept]
 
 
 class MixedSlices(Dataset):
@@ -126,13 +121,15 @@ class MixedSlices(Dataset):
             raise ConfigError("share", f"{share} is not a share between 0 and 1")
         self.store = store if isinstance(store, SliceStore) else SliceStore.open(Path(store))
         self.seed, self.transform = seed, transform
-        rows = self.store.select(exclude=exclude)
+        held_out = self.store.hold_out(exclude)
+        rows = self.store.select(exclude=[case.id for case in held_out])
         self.rows = rows if share < 1 else rows[:0]
         wanted = samples or len(rows) if share == 1 else round(len(rows) * share / (1 - share))
         if not isinstance(synthetic, SyntheticPool):
             asked = max(1, samples or wanted)
             synthetic = SyntheticPool.load(synthetic, self.store, exclude=exclude, samples=asked, seed=seed)
-        require_no_leak(synthetic.root, synthetic.seen, _held_out(self.store, exclude), self.store.cases)
+        known = self.store.known(held_out)
+        require_no_leak(synthetic.root, synthetic.seen, known, self.store.known(self.store.cases))
         self.pool = synthetic
         self._synthetic = len(self.pool) if share == 1 else wanted
         self.set_epoch(0)

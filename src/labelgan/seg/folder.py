@@ -75,15 +75,15 @@ def describe_training(
 ) -> dict[str, Any]:
     """Gives the part of a manifest that tells what a segmenter was trained on, and what it was kept from.
 
-    Both lists carry the voxel hashes, so that a case is known again under any name.
+    Both lists carry voxel hashes and fingerprints, so that a case is known under any name.
     """
     counts = np.bincount(store.index["case"][rows], minlength=len(store.cases))
     return {
         "channels": list(store.channels),
         "size": list(store.size),
         "training_cases": [
-            {**case.identity(), "slices": int(count)} for case, count in zip(store.cases, counts, strict=True) if count
+            store.identity(case, int(count)) for case, count in zip(store.cases, counts, strict=True) if count
         ],
         "excluded": sorted(exclude),
-        "held_out_cases": [case.identity() for case in held_out],
+        "held_out_cases": [store.identity(case) for case in held_out],
     }

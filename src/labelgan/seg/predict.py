@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,8 @@ from labelgan.config.base import PrepareConfig, Settings
 from labelgan.config.seg import SegConfig, SegPredictConfig
 from labelgan.core.errors import CheckpointError, ConfigError, DataError
 from labelgan.data.case import Case
+from labelgan.data.check.leaks import KnownScan, find_meetings
+from labelgan.data.check.seen import SeenCase
 from labelgan.data.manifests import Member
 from labelgan.data.prepare.case import prepare_case
 from labelgan.seg.folder import SegmenterFolder
@@ -32,8 +34,8 @@ class Prediction:
         mask_XYZ: uint8, 1 where there is a lesion.
         probability_XYZ: float32, the ensemble's mean; 0 outside the slices that were looked at.
         affine: (4, 4), voxel index to millimetres, RAS+.
-        trained_on: whether the ensemble has seen one of the case's images in training.
-        hashes: channel to voxel hash of the case's images.
+        trained_on: whether the ensemble has seen the case in training, under any name and in other forms too.
+        known: by what the case is known.
     """
 
     case: str
@@ -41,7 +43,7 @@ class Prediction:
     probability_XYZ: np.ndarray
     affine: np.ndarray
     trained_on: bool
-    hashes: Mapping[str, str]
+    known: KnownScan
 
 
 class Ensemble:
@@ -59,12 +61,13 @@ class Ensemble:
         prepare: PrepareConfig,
         config: SegConfig,
         device: torch.device,
-        seen: frozenset[str] = frozenset(),
+        seen: tuple[SeenCase, ...] = (),
     ) -> None:
         self.networks = [network.to(device).eval() for network in networks]
         self.channels, self.config, self.device, self.seen = channels, config, device, seen
         # Training may thin slices out; a prediction is of every slice.
-        self.prepare = prepare.model_copy(update={"every": 1})
+        known_by_prints = any(entry.fingerprints for entry in seen)
+        self.prepare = prepare.model_copy(update={"every": 1, "fingerprints": known_by_prints})
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", settings: Settings = ()) -> Self:
@@ -90,8 +93,8 @@ class Ensemble:
         trained = folder.read_config()
         config = trained.model_copy(update={"predict": trained.with_settings(settings).predict})
         networks = load_networks(folder, config, len(manifest.channels), manifest.members)
-        seen = frozenset(value for case in manifest.training_cases for value in case.hashes.values())
-        return cls(networks, manifest.channels, folder.read_prepare(), config, choose_device(device), seen)
+        prepare, seen = folder.read_prepare(), manifest.training_cases
+        return cls(networks, manifest.channels, prepare, config, choose_device(device), seen)
 
     @classmethod
     def load_joined(cls, paths: Sequence[str | Path], *, device: str = "auto", settings: Settings = ()) -> Self:
@@ -112,7 +115,7 @@ class Ensemble:
             if part.channels != first.channels or part.prepare != first.prepare:
                 raise CheckpointError(path, f"has other channels or another preparation than {paths[0]}")
         networks = [network for part in parts for network in part.networks]
-        seen = frozenset().union(*(part.seen for part in parts))
+        seen = tuple(entry for part in parts for entry in part.seen)
         return cls(networks, first.channels, first.prepare, first.config, first.device, seen)
 
     @torch.no_grad()
@@ -168,8 +171,8 @@ class Ensemble:
             mask_XYZ=to_lesions(probability_XYZ, self.config.predict),
             probability_XYZ=probability_XYZ,
             affine=np.asarray(prepared.geometry.native_affine),
-            trained_on=not self.seen.isdisjoint(prepared.hashes.values()),
-            hashes=prepared.hashes,
+            trained_on=bool(find_meetings((prepared.known,), self.seen)),
+            known=prepared.known,
         )
 
 

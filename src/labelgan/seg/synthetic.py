@@ -12,12 +12,13 @@ import numpy as np
 from labelgan.core.errors import LeakError
 from labelgan.core.files import sha256_file
 from labelgan.core.progress import Report
+from labelgan.data.check.leaks import find_meetings, require_no_leak
 from labelgan.data.curation import read_curation
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.manifests import MANIFEST, SeenCases
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore, StoredCase
-from labelgan.data.synthetic_slices import read_labelled_slices, require_no_leak
+from labelgan.data.synthetic_slices import read_labelled_slices
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,16 @@ def read_synthetic(
         DataError: the cohort cannot be read or has other channels; a case has no mask; its curation is damaged, or of
             samples that have changed since.
     """
-    held_out = tuple(held_out)
+    known = store.known(held_out)
     cohort = read_cohort(root)
     seen = cohort.manifest.seen
-    require_no_leak(root, seen, held_out, store.cases)
+    require_no_leak(root, seen, known, store.known(store.cases))
     curation = read_curation(root)
     cases = curation.keep(root, cohort.cases)
-    forbidden = {value: case.id for case in held_out for value in case.hashes.values()}
     images, masks = [], []
     for read in read_labelled_slices(cohort, cases, store, progress):
-        for value in read.hashes.values():
-            if value in forbidden:
-                raise LeakError(root, f"case {read.case.id} has the voxels of the held-out case {forbidden[value]}")
+        for meeting in find_meetings((read.known,), known)[:1]:
+            raise LeakError(root, f"case {read.case.id} has {meeting.words}, which is held out")
         images.append(read.slices.images_NCHW.astype(np.float16))
         masks.append(read.slices.masks_NHW)
     slices = Slices(np.concatenate(images), np.concatenate(masks))

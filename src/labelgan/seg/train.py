@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from labelgan.config.seg import SegConfig
-from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
+from labelgan.core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from labelgan.core.files import require_free, sha256_file, write_text_atomic
 from labelgan.core.interrupts import Interrupts
 from labelgan.core.progress import Report
-from labelgan.data.store import SliceStore, StoredCase, require_known
+from labelgan.data.store import SliceStore, StoredCase
 from labelgan.seg.batches import SegBatches, split_batch, steps_of
 from labelgan.seg.folder import SegmenterFolder, describe_training
 from labelgan.seg.member import Member
@@ -84,7 +84,7 @@ def train_segmenter(
         raise DataError(
             store.path, f"slices of {store.size[0]}×{store.size[1]} are too small; {MIN_SIDE} pixels are needed"
         )
-    held_out = held_out_cases(store, exclude)
+    held_out = store.hold_out(exclude)
     if not resume:
         require_free(out, "go on with --resume, or name another folder")
     if synthetic is None:
@@ -107,32 +107,11 @@ def _require_no_synthetic(config: SegConfig) -> None:
         raise ConfigError("train.shuffle_synthetic_masks", "is set, and there is no synthetic cohort")
 
 
-def held_out_cases(store: SliceStore, exclude: Collection[str]) -> tuple[StoredCase, ...]:
-    """All cases of the patients that ``exclude`` names by patient or case id.
-
-    Raises:
-        ConfigError: an id is nobody's.
-        LeakError: a case that stays has an image with the voxels of one that is held out.
-    """
-    require_known(exclude, ((case.id, case.patient) for case in store.cases), store.path)
-    patients = {case.patient for case in store.cases if case.id in exclude or case.patient in exclude}
-    held_out = tuple(case for case in store.cases if case.patient in patients)
-    hashes = {value: case for case in held_out for value in case.hashes.values()}
-    for case in store.cases:
-        if case.patient not in patients and (shared := next((v for v in case.hashes.values() if v in hashes), None)):
-            raise LeakError(
-                store.path,
-                f"case {case.id} has an image of the held-out case {hashes[shared].id}; exclude it too, "
-                "or mend the cohort",
-            )
-    return held_out
-
-
 def _training_rows(
     store: SliceStore, held_out: tuple[StoredCase, ...], config: SegConfig, extra: SyntheticCohort | None
 ) -> np.ndarray:
     """Rows of the labelled slices of patients who are not held out; raises DataError where they teach nothing."""
-    rows = store.select(exclude=[case.patient for case in held_out])
+    rows = store.select(exclude=[case.id for case in held_out])
     if not len(rows):
         raise DataError(store.path, "no labelled slice is left to train on")
     if config.train.fit_threshold:
@@ -158,7 +137,7 @@ class EnsembleTraining:
         extra: SyntheticCohort | None = None,
         report: Report | None = None,
     ) -> None:
-        held_out = held_out_cases(store, exclude)
+        held_out = store.hold_out(exclude)
         if extra is None and synthetic is not None:  # too large to be sent to the other processes
             extra = read_synthetic(synthetic, store, held_out)
         self.store, self.folder, self.config, self.extra = store, folder, config, extra

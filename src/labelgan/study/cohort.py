@@ -6,19 +6,33 @@ file has changed.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from dataclasses import dataclass
+import io
+import itertools
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import DataError, LabelganError, LeakError
-from labelgan.core.files import read_json, sha256_file, write_json_atomic
+from labelgan.core.files import read_json, sha256_file, write_bytes_atomic, write_json_atomic
 from labelgan.core.progress import Report
 from labelgan.data.case import Case, require_safe_ids
+from labelgan.data.check.fingerprint import PRINTS_SHAPE, Prints, fingerprints
+from labelgan.data.check.leaks import (
+    NOT_ONE_PERSON,
+    KnownScan,
+    find_meetings,
+    find_twins,
+    hash_of_mask,
+    twin_warnings,
+)
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, shown_path
@@ -36,6 +50,7 @@ class KnownCase(BaseModel):
         stamp: path, size and time of its files: what tells that they have changed.
         files: path under the cohort's root to SHA-256 of the file.
         hashes: channel to voxel hash, whatever the file's form.
+        mask_hash: of the reference; None where it has too little lesion to be known by.
         lesion_ml: volume of the reference's lesions.
         lesion_voxels: of the reference.
         outside: name of a size and spacing of slices to the lesion voxels that lie outside of them.
@@ -54,15 +69,34 @@ class KnownCase(BaseModel):
     voxels: int
     lesion_voxels: int = 0
     outside: dict[str, int] = {}
+    mask_hash: str | None = None
 
 
 @dataclass(frozen=True)
 class KnownCohort:
-    """The annotated cases of a cohort, and those without a mask, which a study cannot use."""
+    """The annotated cases of a cohort, and those without a mask, which a study cannot use.
+
+    Attributes:
+        root: the cohort's folder.
+        cases: the annotated ones.
+        unlabelled: ids of the others.
+        prints: case id to fingerprints; empty where they were not asked for.
+        warnings: what a reader must know before anything is trained.
+    """
 
     root: Path
     cases: tuple[KnownCase, ...]
     unlabelled: tuple[str, ...] = ()
+    prints: Mapping[str, Prints] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scans(self) -> tuple[KnownScan, ...]:
+        """By what the cases are known."""
+        return tuple(
+            KnownScan(case.id, case.patient, case.hashes, case.mask_hash, self.prints.get(case.id, {}))
+            for case in self.cases
+        )
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -102,15 +136,20 @@ def know_cohort(
 
     Args:
         root: the cohort's folder.
-        cache: JSON file that keeps it.
+        cache: JSON file that keeps it; fingerprints, which say more of a scan, lie beside it, for the owner's eyes.
         report: called as (cases done, cases, case id).
-        prepare: the slices that are planned, whose crop is then known too; see `cropped_lesions`.
+        prepare: the slices that are planned, whose crop is then known too (see `cropped_lesions`), and fingerprints
+            where it wants them.
 
     Raises:
         DataError: the cohort cannot be read, or fewer than two patients are annotated; the message names the file.
-        LeakError: one scan stands under two patients, or synthetic slices lie among the scans.
+        LeakError: one scan stands under two patients, in one form or two, or synthetic slices lie among the scans.
     """
     cohort = read_cohort(root)
+    place = cache.with_name(f"{cache.stem}-fingerprints.npz")
+    fingerprinted = prepare is not None and prepare.fingerprints
+    prints = _read_prints(place) if fingerprinted else {}
+    before_prints = dict(prints)
     require_unmixed(cohort)
     known = _cached(cache)
     cases: list[KnownCase] = []
@@ -119,21 +158,53 @@ def know_cohort(
     for number, case in enumerate(annotated):
         stamp = _stamp(case, root)
         before = known.get(case.id)
-        if before is not None and before.stamp == stamp and before.patient == case.patient and before.site == case.site:
-            cases.append(_with_crop(before, case, prepare))
-            continue
-        if report is not None:
+        if before is None or before.stamp != stamp or before.patient != case.patient or before.site != case.site:
+            before = None
+            prints.pop(case.id, None)
+        elif "mask_hash" not in before.model_fields_set:
+            before = None  # known to a version that did not hash masks
+        if report is not None and (before is None or (fingerprinted and case.id not in prints)):
             report(number, len(annotated), case.id)
-        cases.append(_with_crop(_know(case, stamp, root), case, prepare))
+        if fingerprinted and case.id not in prints:
+            prints[case.id] = fingerprints({channel: case.load_image(channel) for channel in case.images})
+        cases.append(_with_crop(before or _know(case, stamp, root), case, prepare))
     if report is not None:
         report(len(annotated), len(annotated), "")
     if not cases:
         raise DataError(root, "no case has a mask: a study needs annotated patients")
     if cases != list(known.values()):
         write_json_atomic(cache, {"format": 1, "cases": [case.model_dump(mode="json") for case in cases]})
-    result = KnownCohort(root, tuple(cases), tuple(case.id for case in cohort.cases if case.mask is None))
+    prints = {case.id: prints[case.id] for case in cases if case.id in prints}
+    if prints.keys() != before_prints.keys() or any(prints[name] is not before_prints[name] for name in prints):
+        _write_prints(place, prints)
+    unlabelled = tuple(case.id for case in cohort.cases if case.mask is None)
+    result = KnownCohort(root, tuple(cases), unlabelled, prints)
     require_one_patient_a_scan(result)
-    return result
+    return dataclasses.replace(result, warnings=tuple(twin_warnings(result.scans)))
+
+
+def _read_prints(place: Path) -> dict[str, Prints]:
+    """Case id to fingerprints, as `_write_prints` left them; none where that cannot be read."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(place, allow_pickle=False) as archive:
+            for name in archive.files:
+                case, _, channel = name.partition("/")
+                value = found.setdefault(case, {})
+                if channel and archive[name].shape == PRINTS_SHAPE and archive[name].dtype == np.uint8:
+                    value[channel] = archive[name]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}  # a cache: what is not understood is made anew
+    return dict(found)
+
+
+def _write_prints(place: Path, prints: Mapping[str, Prints]) -> None:
+    entries = {f"{case}/{channel}": value for case, part in prints.items() for channel, value in part.items()}
+    # of a case too thin for a fingerprint the name alone, so that it is not read every time
+    entries |= {f"{case}/": np.zeros(0, np.uint8) for case, part in prints.items() if not part}
+    stream = io.BytesIO()
+    np.savez(stream, **entries)  # pyright: ignore[reportArgumentType]
+    write_bytes_atomic(place, stream.getvalue(), mode=0o600)
 
 
 def _cached(cache: Path) -> dict[str, KnownCase]:
@@ -176,6 +247,7 @@ def _know(case: Case, stamp: tuple[tuple[str, int, int], ...], root: Path) -> Kn
         stamp=stamp,
         files={_inside(path, root): sha256_file(path) for path in _files(case)},
         hashes={channel: voxel_hash(case.load_image(channel)) for channel in case.images},
+        mask_hash=hash_of_mask(mask),
         lesion_ml=float(np.count_nonzero(mask.data == LESION)) * voxel_mm3 / 1000,
         voxels=int(mask.data.size),
     )
@@ -209,7 +281,10 @@ def _path(cohort: KnownCohort, case: KnownCase) -> Path:
 
 
 def require_one_patient_a_scan(*cohorts: KnownCohort) -> None:
-    """Raises LeakError, naming both files, where one scan's voxels stand under two patients, or in two cohorts."""
+    """Raises LeakError, naming both files, where one scan stands under two patients, or in two cohorts.
+
+    It may do so in two forms: masks and fingerprints are compared too.
+    """
     owners: dict[str, tuple[int, KnownCohort, KnownCase]] = {}
     for number, cohort in enumerate(cohorts):
         for case in cohort.cases:
@@ -222,6 +297,23 @@ def require_one_patient_a_scan(*cohorts: KnownCohort) -> None:
                         f"case {case.id} (patient {case.patient}) holds the voxels of case {owner[2].id} "
                         f"(patient {owner[2].patient}), {first}: a scan under two patients would meet itself in a test",
                     )
+    for cohort in cohorts if len(cohorts) == 1 else ():
+        for twins in find_twins(cohort.scans):
+            if twins.refused:
+                _refuse(cohort, cohort.cases[twins.first], cohort, cohort.cases[twins.second], twins.words)
+    for first, second in itertools.combinations(cohorts, 2):
+        for meeting in find_meetings(second.scans, first.scans)[:1]:
+            _refuse(first, first.cases[meeting.second], second, second.cases[meeting.first], meeting.words)
+
+
+def _refuse(first: KnownCohort, case: KnownCase, second: KnownCohort, twin: KnownCase, words: str) -> NoReturn:
+    override = NOT_ONE_PERSON.replace("fingerprints", "prepare.fingerprints")
+    raise LeakError(
+        _path(second, twin),
+        f"case {twin.id} (patient {twin.patient}) may be case {case.id} of patient {case.patient} in another form, "
+        f"{_path(first, case)}: {words}; a scan under two patients would meet itself in a test. Leave one out, give "
+        f"both one id, or, {override}",
+    )
 
 
 def facts_of(cohort: KnownCohort) -> dict[str, Any]:

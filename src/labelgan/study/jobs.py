@@ -23,6 +23,7 @@ from labelgan.core.errors import DataError, LeakError, reworded
 from labelgan.core.files import read_json, sha256_file, write_json_atomic
 from labelgan.core.progress import Progress
 from labelgan.data.case import Case
+from labelgan.data.check.leaks import KnownScan, find_meetings
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.manifests import SeenCase, SegmenterManifest
 from labelgan.data.prepare.brain_search import find_brains
@@ -59,23 +60,23 @@ def sample_judge(run: str | Path, train: str | Path) -> Judge:
     return judge
 
 
-def require_unseen(case: Case, hashes: Mapping[str, str], segmenters: Sequence[Path]) -> None:
-    """Raises LeakError, naming both files, when a network or the generator behind its data has seen a case's voxels.
+def require_unseen(case: Case, known: KnownScan, segmenters: Sequence[Path]) -> None:
+    """Raises LeakError, naming both files, when a network or the generator behind its data has seen a case.
 
     Args:
         case: that was predicted.
-        hashes: channel to voxel hash, as they were read for the prediction.
+        known: by what it is known, as it was read for the prediction.
         segmenters: folders of the networks that predicted it.
     """
-    values = set(hashes.values())
     for folder in segmenters:
         path = SegmenterFolder(folder)
-        for role, seen in _seen(path.read_manifest()):
-            if not values.isdisjoint(seen.hashes.values()):
-                file = next(iter(case.images.values())).path
-                raise LeakError(
-                    file, f"case {case.id} is to be tested on, and {role} has seen it as {seen.id} ({path.manifest})"
-                )
+        seen = tuple(_seen(path.read_manifest()))
+        for meeting in find_meetings((known,), [entry for _, entry in seen])[:1]:
+            role, name = seen[meeting.second][0], f"{seen[meeting.second][1].id} ({path.manifest})"
+            raise LeakError(
+                next(iter(case.images.values())).path,
+                f"case {case.id} is to be tested on, and {role} has seen it as {name}: {meeting.words}",
+            )
 
 
 def _seen(manifest: SegmenterManifest) -> Iterator[tuple[str, SeenCase]]:
@@ -257,7 +258,7 @@ def predict(context: Context, places: Places) -> dict[str, Any]:
         for number, case in enumerate(cases):
             progress(number, len(cases), case.id)
             prediction = ensemble.predict(case)
-            require_unseen(case, prediction.hashes, folders)
+            require_unseen(case, prediction.known, folders)
             place = context.folder / PREDICTIONS / case.id / RESULT
             write_bytes_atomic(place, nifti_bytes(prediction.mask_XYZ, prediction.affine))
             voxels[case.id] = int(prediction.mask_XYZ.sum())

@@ -257,7 +257,7 @@ def _anywhere(train: dict[str, Any]) -> dict[str, Any]:
 # Settings that came after the first studies: a job names them only where they are not the default, under which it does
 # as before. So jobs that were done earlier keep their names, and stand.
 _LATER: dict[type[Config], tuple[str, ...]] = {
-    PrepareConfig: ("max_cropped",),
+    PrepareConfig: ("max_cropped", "fingerprints"),
     SegConfig: ("augment.moved", "augment.zoom_apart", "train.showings"),
     AuditConfig: ("gates.max_outside",),
 }

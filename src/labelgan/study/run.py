@@ -64,9 +64,13 @@ class StudyResult:
 
 
 def look(
-    sources: StudySources, out: Path, report: Report | None = None, prepare: PrepareConfig | None = None
+    sources: StudySources,
+    out: Path,
+    report: Report | None = None,
+    prepare: PrepareConfig | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[KnownCohort, KnownCohort | None]:
-    """Reads what a study must know of its cohorts.
+    """Reads what a study must know of its cohorts; ``warn`` is called for patients whose scans are alike.
 
     Raises:
         DataError: a cohort cannot be used, or the slices that are planned leave out more than ``prepare.max_cropped``
@@ -80,6 +84,9 @@ def look(
     for part in (cohort, test):
         if part is not None and prepare is not None:
             require_lesions_inside(*cropped_lesions(part, prepare), prepare.max_cropped, part.root)
+        if part is not None and warn is not None:
+            for warning in part.warnings:
+                warn(warning)
     return cohort, test
 
 
@@ -116,6 +123,7 @@ def run_study(
     look_report: Report | None = None,
     report: Report | None = None,
     tell: Callable[[Event], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> StudyResult:
     """Runs a study, or what is left of it, and writes study.json, scores.csv, verdict.json and report.html.
 
@@ -131,6 +139,7 @@ def run_study(
         look_report: called for every case whose files are new or have changed.
         report: called after every job with (done, in all, label).
         tell: called with every event.
+        warn: called with a line about the cohorts.
 
     Raises:
         ConfigError, DataError: a setting or the data cannot be used.
@@ -140,7 +149,7 @@ def run_study(
     _require_study_folder(out)
     _require_same_names(out)
     with lock_folder(out):
-        cohort, test = look(sources, out, look_report, config.prepare)
+        cohort, test = look(sources, out, look_report, config.prepare, warn)
         plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
         Places(sources.data, sources.test, sources.start_from, sources.synthetic, device, keyfile()).write(out)
         write_if_new(out / CONFIG, shareable(config).to_toml())

@@ -116,6 +116,29 @@ def test_a_patient_in_both_sets_is_noticed_and_does_not_hide_copies():
     assert audit.share == 1
 
 
+def test_a_twin_alone_held_out_is_noticed_and_does_not_hide_copies():
+    train = Comparable.of(heads(60), patients(6, 10, "p"))
+    twin = Comparable.of(heads(60)[:10] * 1.1, patients(1, 10, "h"))
+    strangers = Comparable.of(heads(60, 3), patients(6, 10, "h"))
+    copied, free = (Comparable.of(DISGUISES["noisy"](images)) for images in (heads(60)[20:40], heads(20, 7)))
+    audit, sound = (audit_copies(copied, train, held_out) for held_out in (twin, strangers))
+    assert audit.shared_patients
+    assert (audit.share, audit.certain_share) == (1, 1)
+    for space, limit in audit.limits.items():
+        assert limit.closest < 1e-6
+        assert limit.limit == limit.floor == pytest.approx(sound.limits[space].floor)
+        assert 0.5 * limit.floor < sound.limits[space].limit < 4 * limit.floor
+        assert sound.limits[space].limit > limit.floor
+    assert not sound.shared_patients
+    assert audit_copies(free, train, twin).share == 0
+
+
+def test_one_training_patient_holds_no_limit_up():
+    train = Comparable.of(heads(10), patients(1, 10, "p"))
+    audit = audit_copies(Comparable.of(heads(5, 4)), train, Comparable.of(heads(20, 3), patients(2, 10, "h")))
+    assert {limit.floor for limit in audit.limits.values()} == {0.0}
+
+
 def test_with_one_training_patient_there_is_no_authenticity():
     base = Comparable.of(heads(10), patients(1, 10, "p"))
     held_out = Comparable.of(heads(20, 3), patients(2, 10, "h"))

@@ -318,7 +318,7 @@ def test_single_slices_are_refused_unless_the_manifest_declares_them(tmp_path: P
     report = check_cohort(tmp_path)
     assert [problem.severity for problem in report.problems] == ["error"] * 6
     assert all("single-voxel axis: shape 6×7×1" in problem.reason for problem in report.problems)
-    (tmp_path / "manifest.json").write_text('{"kind": "synthetic-slices"}')
+    (tmp_path / "manifest.json").write_text('{"kind": "synthetic-slices", "samples": [{"id": "s1"}, {"id": "s2"}]}')
     assert check_cohort(tmp_path).problems == ()
 
 
@@ -357,7 +357,7 @@ def test_labels_of_the_dataset_are_respected(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_by_one_case(tmp_path: Path) -> None:
-    shape = (64, 64, 32)
+    shape = (128, 96, 32)
     for identifier in range(6):
         for name in ("pre/FLAIR", "pre/T1"):
             save(tmp_path / "S" / f"p{identifier}" / f"{name}.nii.gz", voxels(name, identifier, shape=shape))
@@ -367,7 +367,7 @@ def test_memory_is_bounded_by_one_case(tmp_path: Path) -> None:
     check_cohort(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 5 * 4 * np.prod(shape)  # float32 voxels of one image, a few times over
+    assert peak < 8 * 4 * np.prod(shape)  # float32 voxels of one image, a few times over
 
 
 def test_faults_of_a_whole_cohort_are_told_with_their_cures(tmp_path: Path) -> None:

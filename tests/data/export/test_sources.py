@@ -17,12 +17,12 @@ CHANNELS = ("FLAIR", "T1")
 def test_scans_are_read_as_they_are(tmp_path):
     source = Source.open(scans(tmp_path / "scans", ["p1", "p2"]))
     assert (source.synthetic, source.seen, source.channels) == (False, None, CHANNELS)
-    volume, hashes = source.read(source.cases[0], CHANNELS)
+    volume, known = source.read(source.cases[0], CHANNELS)
     assert (volume.id, volume.patient, volume.site, volume.synthetic) == ("p1", "p1", "Utrecht", False)
     assert np.array_equal(volume.images["T1"], voxels("T1", "p1"))
     assert np.array_equal(volume.mask_XYZ, scan_mask("p1"))  # pyright: ignore
     np.testing.assert_allclose(volume.affine, AFFINE)
-    assert hashes["T1"] == voxel_hash(source.cases[0].load_image("T1"))
+    assert known.hashes["T1"] == voxel_hash(source.cases[0].load_image("T1"))
     lesions = source.read(source.cases[0], CHANNELS, keep_other=False)[0].mask_XYZ
     assert lesions is not None
     assert np.array_equal(lesions, np.where(scan_mask("p1") == 2, 0, scan_mask("p1")))

@@ -7,20 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelgan.core.errors import ConfigError, LeakError
+from labelgan.data.check.leaks import KnownScan
 from labelgan.data.export.records import Fold
-from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
+from labelgan.data.export.splits import SyntheticGroup, make_folds, require_unseen_by_any
 from labelgan.data.manifests import SeenCase, SeenCases
 
 
-def patients(count: int, cases: int = 1) -> list[ScannedCase]:
+def patients(count: int, cases: int = 1) -> list[KnownScan]:
     return [
-        ScannedCase(f"p{n}-{k}" if cases > 1 else f"p{n}", f"p{n}", {"FLAIR": f"voxels {n} {k}"})
+        KnownScan(f"p{n}-{k}" if cases > 1 else f"p{n}", f"p{n}", {"FLAIR": f"voxels {n} {k}"})
         for n in range(count)
         for k in range(cases)
     ]
 
 
-def generator(name: str, *seen: ScannedCase, names: bool = True) -> SyntheticGroup:
+def generator(name: str, *seen: KnownScan, names: bool = True) -> SyntheticGroup:
     """Two slices of a generator that saw some cases; without ``names`` it knows them by their voxels alone."""
     entries = [
         SeenCase(id=case.id if names else f"x{n}", patient=case.patient if names else f"x{n}", hashes=dict(case.hashes))

@@ -90,8 +90,13 @@ def test_what_cannot_be_a_cohort(tmp_path: Path) -> None:
 
 def test_a_manifest_declares_synthetic_slices(tmp_path: Path) -> None:
     root = wmh_cohort(tmp_path)
-    (root / "manifest.json").write_text(json.dumps({"kind": "synthetic-slices"}))
+    samples = [{"id": case.id} for case in read_cohort(root).cases]
+    (root / "manifest.json").write_text(json.dumps({"kind": "synthetic-slices", "samples": samples}))
     assert read_cohort(root).slices_only
+    for wrong, reason in (({"samples": samples[1:]}, f"does not list {samples[0]['id']}"), ({}, "lists no samples")):
+        (root / "manifest.json").write_text(json.dumps({"kind": "synthetic-slices", **wrong}))
+        with pytest.raises(DataError, match=reason):
+            read_cohort(root)
     for other in ('{"kind": "phantom"}', "[1]"):
         (root / "manifest.json").write_text(other)
         assert not read_cohort(root).slices_only

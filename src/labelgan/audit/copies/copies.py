@@ -6,6 +6,7 @@ evidence, not proof, of privacy: a copy changed in another way than is searched 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -112,6 +113,12 @@ PRIVACY_NOTE = (
     "brightened or made noisy, are looked for."
 )
 
+FLOOR = 0.5
+"""A limit is never below this part of the one that the training patients set among themselves."""
+
+FLOOR_SLICES = 500
+"""Most training slices that the floor is read from, evenly spread over them."""
+
 _TAIL = 0.1  # share of the reference distances whose fall towards zero the limit is read from
 
 
@@ -120,14 +127,21 @@ class Limit:
     """Closeness of slices of patients that were not seen, in one space.
 
     Attributes:
-        limit: a sample closer than this counts as a copy.
-        closest: the least distance of the reference slices.
+        limit: a sample closer than this counts as a copy; that of the held-out slices, or the floor where that is more.
+        closest: the least distance of the held-out slices.
         slices: how many there were.
+        floor: `FLOOR` times the limit of training slices against those of other training patients; 0 where there is
+            one training patient alone.
     """
 
     limit: float
     closest: float
     slices: int
+    floor: float = 0.0
+
+    def held_up(self, floor: float) -> Limit:
+        """The limit that is no lower than a floor."""
+        return dataclasses.replace(self, limit=max(self.limit, floor), floor=floor)
 
 
 def limits_of(reference: Neighbours, false_rate: float = FALSE_RATE) -> dict[Space, Limit]:
@@ -155,6 +169,21 @@ def limits_of(reference: Neighbours, false_rate: float = FALSE_RATE) -> dict[Spa
         share = false_rate / len(reference.distances) * len(known) / tail
         limits[space] = Limit(float(edge * min(share, 1.0) ** spread), float(known[0]), len(known))
     return limits
+
+
+def with_floors(limits: Mapping[Space, Limit], train: Comparable, report: Report | None = None) -> dict[Space, Limit]:
+    """Holds limits up by what training patients differ by among themselves.
+
+    A held-out patient who is a training patient, if brightened by a tenth, has distances of about 0 to itself. Where
+    few patients are held out, these would set the limit, and no copy would lie below it.
+    """
+    assert train.patients is not None
+    rows = np.unique(np.linspace(0, len(train) - 1, min(len(train), FLOOR_SLICES)).round().astype(int))
+    among = neighbours(train.select(rows), train, apart=True, title="training slices", report=report)
+    floors = limits_of(among)
+    return {
+        space: limit.held_up(FLOOR * floors[space].limit if space in floors else 0.0) for space, limit in limits.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -218,6 +247,7 @@ class CopyAudit:
         closer_than_any: (N,) bool, in some space closer than any held-out slice.
         limits: by space.
         held_out_closeness: (M,) the same of the held-out slices, M of them.
+        held_out_patients: how many there are.
         held_out_patient_share: share of the held-out patients with a slice that counts as a copy.
         patients: the training patients with copies, most first.
         pairs: the closest pairs, closest first.
@@ -232,6 +262,7 @@ class CopyAudit:
     closer_than_any: np.ndarray
     limits: Mapping[Space, Limit]
     held_out_closeness: np.ndarray
+    held_out_patients: int
     held_out_patient_share: float
     patients: tuple[PatientCopies, ...]
     pairs: tuple[Pair, ...]
@@ -279,7 +310,7 @@ def audit_copies(
     assert train.patients is not None
     assert held_out.patients is not None
     reference = neighbours(held_out, train, title="held-out slices", report=report)
-    limits = limits_of(reference)
+    limits = with_floors(limits_of(reference), train, report)
     found = neighbours(samples, train, title="samples", report=report)
     near, reference_near = closeness_of(found, limits), closeness_of(reference, limits)
     below = [found.distances[space] < limit.closest for space, limit in limits.items()]
@@ -293,6 +324,7 @@ def audit_copies(
         closer_than_any=closer_than_any,
         limits=limits,
         held_out_closeness=reference_near.closeness,
+        held_out_patients=len(set(held_out.patients)),
         held_out_patient_share=len(set(held_out.patients[flagged])) / len(set(held_out.patients)),
         patients=_by_patient(near, closer_than_any, train.patients),
         pairs=_closest(near, found, train.patients, pairs),

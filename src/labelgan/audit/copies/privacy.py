@@ -75,9 +75,12 @@ def _copies(found: CopyAudit, data: AuditData) -> list[Finding]:
         if found.shared_patients
         else ""
     )
-    basis = (
-        f" The limits rest on {len(data.held_out)} slices of held-out patients ({len(set(data.held_out.patients))})."
-    )
+    basis = f" The limits rest on {len(data.held_out)} slices of held-out patients ({found.held_out_patients})"
+    if raised := [space for space, limit in found.limits.items() if limit.limit <= limit.floor]:
+        basis += f", those of {' and '.join(raised)} on the training patients' distances from each other"
+    if not any(limit.floor for limit in found.limits.values()):
+        basis += ", and no floor holds them up: there is one training patient alone"
+    basis += "."
     held_certain = float((found.held_out_closeness < CERTAIN).mean())
     return [
         Finding(

@@ -56,6 +56,9 @@ _CLASSES = tuple(product((0, 1), repeat=3))  # odd along z, y, x
 _EACH = BITS // len(_CLASSES)  # bits of a class
 _BLOCK = 256
 
+PRINTS_SHAPE = (2, len(_MOVES), _HALVES, BITS // 8)
+"""Of all the prints of an image, uint8."""
+
 Prints = Mapping[str, np.ndarray]
 """Channel to (2, V, H, 64) uint8: of head and brain, V ways to move it, the unmoved one in the middle, H halves."""
 

@@ -12,6 +12,8 @@ from labelgan.core.errors import DataError
 from labelgan.core.files import SAFE_ID_WORDS, is_safe_id
 from labelgan.core.words import times
 from labelgan.data.case import Case, Cohort
+from labelgan.data.check.fingerprint import fingerprint
+from labelgan.data.check.leaks import KnownScan, find_twins, hash_of_mask, twin_warnings
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severity
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
 from labelgan.data.prepare.face import face_warning, shows_face
@@ -86,6 +88,19 @@ def duplicate_voxels(cohort: Cohort, facts: Sequence[CaseFacts]) -> list[Problem
     return problems
 
 
+def alike_patients(cohort: Cohort, facts: Sequence[CaseFacts]) -> list[Problem]:
+    """Two patients whose scans look like one scan in two forms, or have one mask. Synthetic slices are nobody's."""
+    if cohort.slices_only:
+        return []
+    pairs = [(case, known) for case, known in zip(cohort.cases, facts, strict=True) if not case.synthetic]
+    scans = [KnownScan(case.id, case.patient, known.hashes, known.mask_hash, known.prints) for case, known in pairs]
+    problems = []
+    for twins, words in zip(find_twins(scans), twin_warnings(scans), strict=True):
+        refs = list(pairs[twins.second][0].images.values())
+        problems.append(Problem(scans[twins.second].id, refs[0].path if refs else None, words, "warning"))
+    return problems
+
+
 def without_lesions(cohort: Cohort, facts: Sequence[CaseFacts]) -> list[Problem]:
     """A cohort in which nothing is annotated, or no annotation holds a lesion."""
     if all(case.mask is None for case in cohort.cases):
@@ -145,6 +160,7 @@ def check_cohort(
             progress(done, len(cohort.cases))
     problems += duplicate_ids(cohort)
     problems += duplicate_voxels(cohort, facts)
+    problems += alike_patients(cohort, facts)
     problems += without_lesions(cohort, facts)
     if (warning := face_warning(cohort, sum(known.face for known in facts))) is not None:
         problems.append(Problem(None, cohort.root, warning, "warning"))
@@ -160,6 +176,8 @@ class _CaseChecker:
         self.reference: tuple[str, Header] | None = None  # the first image that was read, on whose grid the others lie
         self.hashes: dict[str, str] = {}
         self.constant: set[str] = set()
+        self.mask_hash: str | None = None
+        self.prints: dict[str, np.ndarray] = {}
         self.face = False
 
     def run(self) -> CaseFacts:
@@ -171,10 +189,11 @@ class _CaseChecker:
             self._brain_mask(self.case.brain_mask)
         self._same_channels()
         hashes = {channel: digest for channel, digest in self.hashes.items() if channel not in self.constant}
+        known = {"lesion_voxels": lesion_voxels, "hashes": hashes, "face": self.face}
+        known |= {"mask_hash": self.mask_hash, "prints": self.prints}
         if self.reference is None:
-            return CaseFacts(lesion_voxels=lesion_voxels, hashes=hashes, face=self.face)
-        header = self.reference[1]
-        return CaseFacts(header.shape, header.spacing_mm, lesion_voxels, hashes, self.face)
+            return CaseFacts(**known)
+        return CaseFacts(self.reference[1].shape, self.reference[1].spacing_mm, **known)
 
     def _tell(self, file: Path | None, reason: str, severity: Severity = "error") -> None:
         self.problems.append(Problem(self.case.id, file, " ".join(reason.split()), severity))
@@ -215,6 +234,8 @@ class _CaseChecker:
             wrong = int(np.count_nonzero(~np.isfinite(volume.data)))
             self._tell(ref.path, f"{wrong} voxels are NaN or infinite: make the image again, {_LEAVE_OUT}")
         self.hashes[channel] = voxel_hash(volume)
+        if not self.cohort.slices_only and (prints := fingerprint(volume)) is not None:
+            self.prints[channel] = prints
 
     def _grid(self, what: str, ref: ImageRef, header: Header) -> None:
         """Axes, spacing and affines of one file, and its grid against the first image's."""
@@ -263,10 +284,11 @@ class _CaseChecker:
             return None
         self._grid(_MASK, ref, header)
         try:
-            mask = to_mask(ref, header, stored).data
+            volume = to_mask(ref, header, stored)
         except DataError as error:
             self._tell(ref.path, f"mask: {error.reason}")
             return None
+        mask, self.mask_hash = volume.data, hash_of_mask(volume)
         lesion = int(np.count_nonzero(mask == LESION))
         if not lesion and mask.any():
             self._tell(ref.path, "the mask holds only label 2 (other pathology), no lesion", "warning")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from labelgan.data.case import Cohort
+from labelgan.data.check.fingerprint import Prints
 from labelgan.data.pseudonyms import masked, shown_path
 
 Severity = Literal["error", "warning"]
@@ -32,6 +33,8 @@ class CaseFacts:
     lesion_voxels: int | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
     face: bool = False
+    mask_hash: str | None = None
+    prints: Prints = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

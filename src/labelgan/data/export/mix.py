@@ -17,13 +17,15 @@ from labelgan.core.files import new_folder, require_free, write_json_atomic, wri
 from labelgan.core.progress import Report
 from labelgan.core.provenance import provenance
 from labelgan.data.case import Case
+from labelgan.data.check.leaks import KnownScan
+from labelgan.data.curation import seal_samples
 from labelgan.data.export.card import CARD, cohort_card
 from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume, Origin
 from labelgan.data.export.sources import Source
-from labelgan.data.export.splits import ScannedCase, SyntheticGroup, make_folds, require_unseen_by_any
+from labelgan.data.export.splits import SyntheticGroup, make_folds, require_unseen_by_any
 from labelgan.data.export.write import FORMAT_VERSION, FORMATS, write_cases
 from labelgan.data.layouts.common import safe_label
-from labelgan.data.manifests import MIXED_COHORT, REAL_COHORT
+from labelgan.data.manifests import MANIFEST, MIXED_COHORT, REAL_COHORT
 from labelgan.data.pseudonyms import keyfile
 
 
@@ -95,8 +97,10 @@ def export_sources(
     with new_folder(out) as temporary:
         write_cases(format, mix.volumes(), temporary, facts, make)
         manifest = mix.manifest(FORMATS[format].layout)
-        write_json_atomic(temporary / "manifest.json", manifest)
-        if manifest["kind"] not in (MIXED_COHORT, REAL_COHORT):
+        if manifest["kind"] in (MIXED_COHORT, REAL_COHORT):
+            write_json_atomic(temporary / MANIFEST, manifest)
+        else:
+            seal_samples(temporary, manifest)
             write_text_atomic(temporary / CARD, cohort_card(manifest))
     validated = {identifier for fold in made for identifier in fold.validation}
     idle = dict.fromkeys(case.patient for case in mix.scanned if case.id not in validated) if made else {}
@@ -149,8 +153,8 @@ class _Mix:
         self.sources, self.prefixes, self.channels = sources, prefixes, channels
         self.drop_other, self.progress = drop_other, progress
         self.records: list[dict[str, Any]] = []
-        self.scanned: list[ScannedCase] = []  # annotated, to train or validate on
-        self.test: list[ScannedCase] = []
+        self.scanned: list[KnownScan] = []  # annotated, to train or validate on
+        self.test: list[KnownScan] = []
         self._owners: dict[str, tuple[str, str]] = {}
 
     @property
@@ -168,22 +172,22 @@ class _Mix:
             for case in source.cases:
                 if self.progress is not None:
                     self.progress(done, count, case.id)
-                volume, hashes = source.read(case, self.channels, keep_other=not self.drop_other)
+                volume, scan = source.read(case, self.channels, keep_other=not self.drop_other)
                 volume = dataclasses.replace(
                     volume, id=self._named(prefix, volume.id), patient=self._named(prefix, volume.patient)
                 )
-                self._learn(volume, hashes, case, number)
+                self._learn(volume, scan, case, number)
                 yield volume
                 done += 1
         if self.progress is not None:
             self.progress(count, count, "")
 
-    def _learn(self, volume: LabelledVolume, hashes: dict[str, str], case: Case, number: int) -> None:
+    def _learn(self, volume: LabelledVolume, scan: KnownScan, case: Case, number: int) -> None:
         record = {"id": volume.id, "patient": volume.patient, "synthetic": volume.synthetic, "source": number}
         self.records.append(record | ({"split": volume.split} if volume.split else {}))
         if volume.synthetic:
             return
-        for value in hashes.values():
+        for value in scan.hashes.values():
             owner, owner_case = self._owners.setdefault(value, (volume.patient, volume.id))
             if owner != volume.patient:
                 raise DataError(
@@ -192,17 +196,17 @@ class _Mix:
                     "--exclude one of them",
                 )
         # By the names that generators know: those of the cohort, without a prefix.
-        known = ScannedCase(volume.id, case.patient, hashes)
+        known = dataclasses.replace(scan, id=volume.id)
         if volume.for_test:
             self.test.append(known)
         elif volume.mask_XYZ is not None:
             self.scanned.append(known)
 
-    def by_name(self) -> list[ScannedCase]:
+    def by_name(self) -> list[KnownScan]:
         """The annotated scans without their hashes, for which they would have to be read."""
         scans = [case for source in self.sources if not source.synthetic for case in source.cases]
         return [
-            ScannedCase(case.id, case.patient, {}) for case in scans if case.mask is not None and case.split != "test"
+            KnownScan(case.id, case.patient, {}) for case in scans if case.mask is not None and case.split != "test"
         ]
 
     def groups(self) -> list[SyntheticGroup]:

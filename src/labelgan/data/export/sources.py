@@ -13,12 +13,12 @@ import numpy as np
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import DataError
 from labelgan.data.case import Case
+from labelgan.data.check.leaks import KnownScan
 from labelgan.data.curation import read_curation
 from labelgan.data.export.records import LabelledVolume
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.manifests import CohortManifest, SeenCases
 from labelgan.data.prepare.case import prepare_case, require_same_grid
-from labelgan.data.reading.read import voxel_hash
 from labelgan.data.synthetic_slices import slice_affine, to_z_scores
 from labelgan.data.volume import BACKGROUND, OTHER_PATHOLOGY, Volume
 
@@ -67,7 +67,7 @@ class Source:
         """Cases that its generator has seen; None where that is not known, or nothing was generated."""
         return self.manifest.seen if self.synthetic else None
 
-    def read(self, case: Case, channels: Sequence[str], *, keep_other: bool = True) -> tuple[LabelledVolume, dict]:
+    def read(self, case: Case, channels: Sequence[str], *, keep_other: bool = True) -> tuple[LabelledVolume, KnownScan]:
         """Reads a case's voxels.
 
         Args:
@@ -76,7 +76,7 @@ class Source:
             keep_other: keep other pathology (2); else it becomes background.
 
         Returns:
-            The case, and channel to voxel hash as the files have them.
+            The case, and by what it is known.
 
         Raises:
             DataError: a channel is missing, a file cannot be read, or its grids differ.
@@ -95,7 +95,8 @@ class Source:
         labels = None if mask is None else mask.data
         if labels is not None and not keep_other:
             labels = np.where(labels == OTHER_PATHOLOGY, np.uint8(BACKGROUND), labels)
-        hashes = {name: voxel_hash(volume) for name, volume in volumes.items()}
+        # nobody asks by what else a slice that was made is known
+        known = KnownScan.of(case.id, case.patient, volumes, mask, prints=not self.synthetic)
         facts: dict[str, Any] = {"id": case.id, "mask_XYZ": labels, "synthetic": self.synthetic}
         if self.synthetic:
             z_scores = {name: to_z_scores(case, name, volume.data, self.manifest) for name, volume in volumes.items()}
@@ -117,7 +118,7 @@ class Source:
                 session=case.session,
                 split=case.split,
             )
-        return read, hashes
+        return read, known
 
     def _intensity(self, case: Case, name: str, stored: np.ndarray, z_scores: np.ndarray) -> np.ndarray:
         """Intensities of a synthetic slice: as stored in a NIfTI, else on the scale in the manifest, 0 at the least."""

@@ -12,20 +12,11 @@ from pathlib import Path
 
 from labelgan.core.errors import ConfigError, LeakError
 from labelgan.core.rng import generator_for
+from labelgan.data.check.leaks import KnownScan, require_no_leak
 from labelgan.data.export.records import Fold
 from labelgan.data.manifests import SeenCases
-from labelgan.data.synthetic_slices import require_no_leak
 
 FOLDS = 5  # as nnU-Net makes, where nothing says otherwise
-
-
-@dataclass(frozen=True)
-class ScannedCase:
-    """An annotated case of a patient, with the hash of each channel's voxels as they were read."""
-
-    id: str
-    patient: str
-    hashes: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class SyntheticGroup:
 
 
 def make_folds(
-    scanned: Sequence[ScannedCase], synthetic: Sequence[SyntheticGroup] = (), count: int | None = None, seed: int = 0
+    scanned: Sequence[KnownScan], synthetic: Sequence[SyntheticGroup] = (), count: int | None = None, seed: int = 0
 ) -> tuple[Fold, ...]:
     """Makes folds by patient.
 
@@ -59,7 +50,7 @@ def make_folds(
         LeakError: a generator has seen every patient, or its manifest does not tell whom it has seen.
         ConfigError: ``count`` is more than there are patients to validate on, or fewer than there are groups.
     """
-    by_patient: dict[str, list[ScannedCase]] = {}
+    by_patient: dict[str, list[KnownScan]] = {}
     for case in scanned:
         by_patient.setdefault(case.patient, []).append(case)
     if not by_patient or (len(by_patient) < 2 and not synthetic):
@@ -87,14 +78,14 @@ def make_folds(
     return tuple(folds)
 
 
-def require_unseen_by_any(held_out: Sequence[ScannedCase], synthetic: Sequence[SyntheticGroup]) -> None:
+def require_unseen_by_any(held_out: Sequence[KnownScan], synthetic: Sequence[SyntheticGroup]) -> None:
     """Raises LeakError when a generator has seen a case that is kept for testing."""
     for group in synthetic:
         require_no_leak(group.root, group.seen, held_out, held_out)
 
 
 def _unseen_by(
-    cases: Sequence[ScannedCase], synthetic: Sequence[SyntheticGroup], cohort: Sequence[ScannedCase]
+    cases: Sequence[KnownScan], synthetic: Sequence[SyntheticGroup], cohort: Sequence[KnownScan]
 ) -> tuple[int, ...]:
     """Numbers of the generators that have seen none of a patient's cases."""
     numbers = []

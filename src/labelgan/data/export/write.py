@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.core.errors import DataError
-from labelgan.core.files import fsync_folder, is_safe_id, write_json_atomic
+from labelgan.core.files import fsync_folder, is_safe_id
+from labelgan.data.curation import seal_samples
 from labelgan.data.export.bids import BidsWriter
 from labelgan.data.export.dicom import DicomWriter
 from labelgan.data.export.files import nifti_bytes
@@ -89,19 +90,18 @@ def export_cohort(
     facts: CohortFacts,
     manifest: Callable[[], dict[str, Any]],
 ) -> None:
-    """Writes synthetic slices as they come, then ``manifest.json``; see `write_cases`.
+    """Writes synthetic slices as they come, then ``manifest.json`` with their hashes; see `write_cases`.
 
     Args:
         format: key of ``FORMATS``.
         slices: what to write.
         out: folder to write into; the caller gives a new one.
         facts: what the slices share.
-        manifest: called after the last slice.
+        manifest: called after the last slice; ``samples`` are the ids where it says nothing more of them.
     """
     volumes = (LabelledVolume.of_slice(slice_, facts) for slice_ in slices)
-    write_cases(format, volumes, out, ExportFacts(facts.channels, "synthetic"))
+    ids = write_cases(format, volumes, out, ExportFacts(facts.channels, "synthetic"))
     shared = {"channels": list(facts.channels), "size": list(facts.size), "spacing_mm": list(facts.spacing_mm)}
-    write_json_atomic(
-        out / "manifest.json", {"format": FORMAT_VERSION, "layout": FORMATS[format].layout, **shared, **manifest()}
-    )
+    head = {"format": FORMAT_VERSION, "layout": FORMATS[format].layout, **shared}
+    seal_samples(out, {**head, "samples": [{"id": identifier} for identifier in ids], **manifest()})
     fsync_folder(out)

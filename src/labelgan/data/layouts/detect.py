@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from labelgan.data.layouts import nnunet as layouts_nnunet
 from labelgan.data.layouts import pairs as layouts_pairs
 from labelgan.data.layouts import wmh as layouts_wmh
 from labelgan.data.layouts.common import bids_label
-from labelgan.data.manifests import NO_MANIFEST, CohortManifest, read_manifest
+from labelgan.data.manifests import MANIFEST, NO_MANIFEST, CohortManifest, read_manifest
 from labelgan.data.pseudonyms import hide_root, pseudonymised
 
 
@@ -103,7 +103,29 @@ def read_cohort(root: Path, layout: str | None = None) -> Cohort:
         )
         for case in cohort.cases
     )
-    return pseudonymised(dataclasses.replace(cohort, cases=cases, manifest=manifest))
+    cohort = dataclasses.replace(cohort, cases=cases, manifest=manifest)
+    if manifest.is_synthetic:
+        _require_listed(cohort)
+    return pseudonymised(cohort)
+
+
+def _require_listed(cohort: Cohort) -> None:
+    """Raises DataError where a synthetic cohort holds a slice that its manifest does not list.
+
+    It may be anybody's: no guard compares it, and no pseudonym hides it.
+    """
+    path = cohort.root / MANIFEST
+    if cohort.manifest.samples is None:
+        raise DataError(
+            path, "calls this a cohort of `labelgan sample`, and lists no samples: it is damaged, or not its"
+        )
+    listed = {bids_label(sample.id) for sample in cohort.manifest.samples}
+    if strange := [case.id for case in cohort.cases if bids_label(case.id) not in listed]:
+        raise DataError(path, f"does not list {_some(strange)}, which is no sample of its generator then: take it out")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 Cohort.reader = staticmethod(read_cohort)

@@ -15,6 +15,8 @@ import numpy as np
 from labelgan.config.base import CheckConfig, PrepareConfig
 from labelgan.core.errors import DataError
 from labelgan.data.case import Case
+from labelgan.data.check.fingerprint import fingerprints
+from labelgan.data.check.leaks import KnownScan, hash_of_mask
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.brain import BrainTask, brain_mask
 from labelgan.data.prepare.crop import Reach
@@ -47,7 +49,7 @@ class PreparedCase:
         z_fraction: (Z,) float32, 0 at the lowest slice with brain, 1 at the highest; 0.5 where only one has any.
         geometry: the way back to the native grid.
         intensity: per channel ``mean`` and ``sd``: intensity = z-score × sd + mean.
-        hashes: per channel the hash of the voxels as they were read.
+        known: by what the case is known, whatever its names; hashes are of voxels as they were read.
         brain_voxels: native voxels of the brain; ``brain_voxels_cropped`` of them lie outside the slices.
         lesion_voxels: native voxels of lesions; ``lesion_voxels_cropped`` of them lie outside the slices.
         face: whether an image looks as if it showed a face; see `face.shows_face`.
@@ -61,12 +63,17 @@ class PreparedCase:
     z_fraction: np.ndarray
     geometry: SliceGeometry
     intensity: Mapping[str, Mapping[str, float]]
-    hashes: Mapping[str, str]
+    known: KnownScan
     brain_voxels: int
     brain_voxels_cropped: int
     lesion_voxels: int
     lesion_voxels_cropped: int
     face: bool = False
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """Per channel the hash of the voxels."""
+        return self.known.hashes
 
 
 def prepare_case(
@@ -84,8 +91,10 @@ def prepare_case(
         DataError: a channel is missing, a file cannot be read or holds NaN, Inf or one value only, or grids differ.
     """
     names, volumes, hashes, geometry = _read(case, config, channels)
+    prints = fingerprints(volumes) if config.fingerprints else {}
     grid = volumes[names[0]]
-    labels = _labels(case, grid)
+    mask = _mask(case, grid)
+    labels = np.zeros(grid.data.shape, np.uint8) if mask is None else mask.data.astype(np.uint8, copy=False)
     if brain is None:
         brain = _brain(case, volumes, geometry, config)
     if config.n4:
@@ -118,7 +127,7 @@ def prepare_case(
         z_fraction=_heights(geometry.to_axial(brain), z),
         geometry=geometry,
         intensity=intensity,
-        hashes=hashes,
+        known=KnownScan(case.id, case.patient, hashes, hash_of_mask(mask), prints),
         brain_voxels=int(np.count_nonzero(brain)),
         brain_voxels_cropped=int(np.count_nonzero(brain & ~seen)),
         lesion_voxels=int(np.count_nonzero(lesion)),
@@ -203,12 +212,11 @@ def require_same_grid(volume: Volume, grid: Volume, path: Path) -> None:
         raise DataError(path, f"its grid lies {distance:.3g} mm from the first channel's; {_RESAMPLE}")
 
 
-def _labels(case: Case, grid: Volume) -> np.ndarray:
+def _mask(case: Case, grid: Volume) -> Volume | None:
     mask = case.load_mask()
-    if mask is None or case.mask is None:
-        return np.zeros(grid.data.shape, dtype=np.uint8)
-    require_same_grid(mask, grid, case.mask.path)
-    return mask.data.astype(np.uint8, copy=False)
+    if mask is not None and case.mask is not None:
+        require_same_grid(mask, grid, case.mask.path)
+    return mask
 
 
 def _chosen_slices(

@@ -18,11 +18,13 @@ from labelgan.core.files import is_free, new_folder, read_json, write_json_atomi
 from labelgan.core.progress import Report
 from labelgan.core.version import __version__
 from labelgan.data.case import Case, Cohort, require_safe_ids
+from labelgan.data.check.fingerprint import PRINTS_SHAPE
+from labelgan.data.check.leaks import twin_warnings
 from labelgan.data.manifests import STORE_FORMAT, Intensity, StoredCase
 from labelgan.data.prepare.case import PreparedCase, measure_brain, prepare_case
 from labelgan.data.prepare.crop import crop_warning, fitting_spacing, require_lesions_inside
 from labelgan.data.prepare.face import face_warning
-from labelgan.data.store import INDEX_DTYPE, SliceStore, StoreManifest, require_known
+from labelgan.data.store import INDEX_DTYPE, PRINTS_FILE, SliceStore, StoreManifest, require_known
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 
 
@@ -79,7 +81,8 @@ def prepare_store(
         exclude: ids of cases or patients to leave out.
         force: replace ``out`` where it is a slice store already.
         progress: called as (cases done, cases, case id) before each case and once at the end.
-        warn: called with a line where cases may show a face, or parts of brains or lesions lie outside the slices.
+        warn: called with a line where cases may show a face, parts of brains or lesions lie outside the slices, or two
+            patients' scans look like one scan.
 
     Raises:
         DataError: the cohort cannot be read; the message names the file. Or another process makes the same store, or
@@ -99,9 +102,11 @@ def prepare_store(
         faces = _write_store(cohort, building, config, exclude, progress)
         _require_free(out, force)
     store = SliceStore.open(out)
-    for warning in (crop_warning(store.cases), face_warning(cohort, faces)):
-        if warn is not None and warning is not None:
-            warn(warning)
+    if warn is not None:
+        warnings = (crop_warning(store.cases), face_warning(cohort, faces), *twin_warnings(store.known(store.cases)))
+        for warning in warnings:
+            if warning is not None:
+                warn(warning)
     return store
 
 
@@ -141,6 +146,7 @@ def _write_store(
         ArrayWriter(folder / "masks.npy", (height, width), np.uint8) as masks,
         ArrayWriter(folder / "brains.npy", (height, width), np.uint8) as brains,
         ArrayWriter(folder / "index.npy", (), INDEX_DTYPE) as index,
+        ArrayWriter(folder / PRINTS_FILE, (len(channels), *PRINTS_SHAPE), np.uint8) as prints,
     ):
         for number, case in enumerate(cases):
             if progress is not None:
@@ -158,6 +164,8 @@ def _write_store(
             masks.append(prepared.masks_ZHW)
             brains.append(prepared.brains_ZHW)
             index.append(_index_rows(prepared, number))
+            none = np.zeros(PRINTS_SHAPE, np.uint8)
+            prints.append(np.stack([prepared.known.prints.get(name, none) for name in channels])[None])
     lesions, cropped = (
         sum(getattr(case, key) for case in stored) for key in ("lesion_voxels", "lesion_voxels_cropped")
     )
@@ -168,11 +176,14 @@ def _write_store(
             layout=cohort.layout,
             channels=channels,
             size=config.size,
+            fingerprints=config.fingerprints,
             slices=index.rows,
             cases=tuple(stored),
         )
     except ValueError as error:
         raise LabelganError(cohort.root, f"cannot be described: {error}") from None
+    if not config.fingerprints:
+        (folder / PRINTS_FILE).unlink()
     write_text_atomic(folder / "config.toml", config.to_toml())
     write_json_atomic(folder / "manifest.json", manifest.model_dump(mode="json"))
     if progress is not None:
@@ -231,6 +242,7 @@ def _record(prepared: PreparedCase, first: int) -> StoredCase:
         lesion_voxels=prepared.lesion_voxels,
         lesion_voxels_cropped=prepared.lesion_voxels_cropped,
         hashes=dict(prepared.hashes),
+        mask_hash=prepared.known.mask_hash,
         intensity={channel: Intensity(**values) for channel, values in prepared.intensity.items()},
         geometry=prepared.geometry,
     )

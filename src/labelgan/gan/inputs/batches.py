@@ -21,8 +21,16 @@ from labelgan.training.team import ALONE, Team
 
 
 def training_rows(store: SliceStore, config: GanConfig, exclude: Collection[str] = ()) -> np.ndarray:
-    """Gives the rows that the generator may see: labelled, not excluded, and without other pathology where so set."""
-    rows = store.select(exclude=exclude)
+    """Gives the rows that the generator may see: labelled, and without other pathology where so set.
+
+    Patients one of whose cases is excluded are left out whole.
+
+    Raises:
+        ConfigError: an excluded id is nobody's.
+        LeakError: an excluded case is among those that stay, in another form or under another name.
+        DataError: too few slices are left, or none of them has a lesion.
+    """
+    rows = store.select(exclude=[case.id for case in store.hold_out(exclude)])
     if config.train.drop_other_pathology:
         rows = rows[store.index["other_voxels"][rows] == 0]
     if len(rows) < 2:

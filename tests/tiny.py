@@ -14,6 +14,7 @@ from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
 from labelgan.data.check.seen import sealed_cohort, sealed_model
 from labelgan.data.slices import Slices
+from labelgan.gan.choices import choices
 from labelgan.gan.inputs.content import Content
 from labelgan.gan.run_folder import RunFolder
 
@@ -31,12 +32,21 @@ _RHYTHM = ["train.checkpoint_every=2", "train.sample_every=3", "train.log_every=
 
 _CONTENT = ["content.stock=16", "content.keep=32"]
 
-SETTINGS = [*_CONTENT, *_NETWORK, *_LOOP, *_RHYTHM]
+_EVERY = [*_CONTENT, *_NETWORK, *_LOOP, *_RHYTHM]
+
+
+def settings_of(model: str) -> list[str]:
+    """The settings that make a named model tiny, without those that it does not read."""
+    made = choices(GanConfig.for_model(model))
+    return [text for text in _EVERY if not any(choice.refuses(text.partition("=")[0]) for choice in made)]
+
+
+SETTINGS = settings_of("r3gan")
 
 
 def tiny_config(model: str = "r3gan", *settings: str, preset: str | None = None) -> GanConfig:
     """A named model's settings, made tiny; ``settings`` come last."""
-    return GanConfig.for_model(model, preset, [*SETTINGS, *settings])
+    return GanConfig.for_model(model, preset, [*_EVERY, *settings])
 
 
 def tiny_slices(count: int, seed: int, *, lesions: bool, size: tuple[int, int] = SIZE) -> Slices:
@@ -110,9 +120,16 @@ def tiny_seg_config(network: str = "li2018", *settings: str) -> SegConfig:
     return SegConfig.for_segmenter(network, [*SEG_SETTINGS, *settings])
 
 
-STUDY_SETTINGS = [
-    *(f"generator.{setting}" for setting in SETTINGS),
-    *(f"segmenter.{setting}" for setting in SEG_SETTINGS),
+def study_settings(model: str) -> list[str]:
+    """The settings that make a study with a named model tiny, without those that it does not read."""
+    return [
+        *(f"generator.{setting}" for setting in settings_of(model)),
+        *(f"segmenter.{setting}" for setting in SEG_SETTINGS if not setting.startswith("train.members")),
+        *_STUDY,
+    ]
+
+
+_STUDY = [
     *("prepare.size=[32, 32]", "prepare.spacing_mm=6.0", "samples=8", "members=1", "generator.train.collapse_ratio=0"),
     *("audit.encoder.steps=5", "audit.encoder.side=32", "audit.fidelity.projections=16"),
 ]
@@ -120,4 +137,4 @@ STUDY_SETTINGS = [
 
 def tiny_study_config(*settings: str) -> StudyConfig:
     """A study's settings, made tiny; ``settings`` come last."""
-    return StudyConfig().with_settings([*STUDY_SETTINGS, *settings])
+    return StudyConfig().with_settings([*study_settings("r3gan"), *settings])

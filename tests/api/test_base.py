@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +13,7 @@ from labelgan import api
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import ConfigError, DataError
 from labelgan.data.layouts.detect import read_cohort
-from tiny import SETTINGS, tiny_config
+from tiny import settings_of, tiny_config
 
 SMALL = {"size": (32, 32), "spacing_mm": 6.0}
 
@@ -67,7 +69,7 @@ def test_train_and_sample_by_keyword(phantom_store, tmp_path):
     told: list[tuple[int, int, str]] = []
     result = api.train(
         phantom_store.path, tmp_path / "run", steps=2, seed=4, exclude=["P001"],
-        settings=[*SETTINGS, "train.collapse_ratio=0"], report=lambda *call: told.append(call),
+        settings=[*settings_of("auto"), "train.collapse_ratio=0"], report=lambda *call: told.append(call),
     )  # fmt: skip
     assert [call[:2] for call in told] == [(1, 2), (2, 2)]
     assert "critic" in told[-1][2]
@@ -93,11 +95,11 @@ def test_a_cohort_is_prepared_on_the_way_and_its_store_is_kept(phantom_cohort, t
 
     monkeypatch.setattr("labelgan.api.base.prepare", prepare)
     out = tmp_path / "run"
-    assert api.train(phantom_cohort, out, steps=2, settings=SETTINGS).steps == 2
+    assert api.train(phantom_cohort, out, steps=2, settings=settings_of("auto")).steps == 2
     assert api.train(phantom_cohort, out, steps=3, resume=True).steps == 3
     assert prepared == [out / "store"]
     with pytest.raises(DataError, match=r"run: is not empty; go on with --resume, or name another folder"):
-        api.train(phantom_cohort, out, steps=2, settings=SETTINGS)
+        api.train(phantom_cohort, out, steps=2, settings=settings_of("auto"))
 
 
 def test_fine_tuning_begins_with_the_parents_settings(phantom_store, tiny_run, tmp_path):
@@ -159,3 +161,26 @@ def test_options_arrive(phantom_cohort, tmp_path):
     cohort = read_cohort(tmp_path / "out")
     assert cohort.channels == ("T1",)
     assert cohort.labels == {0: 0, 1: 1}
+
+
+def test_what_an_old_run_carries_is_no_setting_of_the_user(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "old")
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(re.sub(r"(?m)^(hidden|stock) = .*$", r"\1 = 77", text))
+    config = api.training_config(start_from=run, settings=["train.steps=3"])
+    assert (config.network.hidden, config.content.stock, config.train.steps) == (77, 77, 3)
+    with pytest.raises(ConfigError, match=r"^settings: network\.hidden does not apply: network\.family=r3gan"):
+        api.training_config(start_from=run, settings={"network.hidden": 78})
+
+
+def test_a_game_needs_no_model_of_its_own(monkeypatch):
+    from labelgan.gan.objectives import OBJECTIVES
+
+    defaults = {"optimizer.generator_lr": 1e-4, "objective.critic_steps": 2}
+    monkeypatch.setitem(OBJECTIVES, "other", replace(OBJECTIVES["wgan"], defaults=defaults))
+    config = api.training_config(model="other", settings=["objective.clip=0.5"])
+    assert (config.model, config.objective.name, config.objective.critic_steps) == ("other", "other", 2)
+    assert (config.optimizer.generator_lr, config.network.family) == (1e-4, "r3gan")
+    assert api.training_config(model="other", preset="laptop").network.width == 48
+    with pytest.raises(ConfigError, match=r"objective\.penalty does not apply: objective\.name=other"):
+        api.training_config(model="other", settings=["objective.penalty=1"])

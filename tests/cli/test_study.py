@@ -8,7 +8,7 @@ import pytest
 
 from labelgan.cli.app import run_command
 from labelgan.config.study import StudyConfig
-from tiny import STUDY_SETTINGS, folder_bytes
+from tiny import folder_bytes, study_settings
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -19,7 +19,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 
 
 def tiny(*more: str) -> list[str]:
-    return [part for setting in (*STUDY_SETTINGS, *more) for part in ("--set", setting)]
+    return [part for setting in (*study_settings("auto"), *more) for part in ("--set", setting)]
 
 
 NAMED = ["--arms", "real, classical", "--patients", "3,2", "--repeats", "1", "--ensemble", "1", "--seed", "5"]

@@ -16,7 +16,7 @@ from labelgan.core.files import write_bytes_atomic
 from labelgan.data.phantom.cohort import write_phantom_cohort
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.run import StudySources, run_study
-from tiny import SEG_SETTINGS, SETTINGS, tiny_study_config
+from tiny import SEG_SETTINGS, SETTINGS, settings_of, tiny_study_config
 
 DRILL = pytest.mark.drill
 
@@ -71,7 +71,7 @@ def test_a_slice_store(disk: Disk, phantom_cohort: Path, tmp_path: Path, told):
 
 @pytest.mark.parametrize("model", ["refiner"])
 def test_a_run_folder(disk: Disk, phantom_store, tmp_path: Path, told, model: str):
-    settings = options([*SETTINGS, "train.steps=4", "train.collapse_ratio=0"])
+    settings = options([*settings_of(model), "train.steps=4", "train.collapse_ratio=0"])
     train = ["train", str(phantom_store.path), "--out", str(tmp_path / "runs" / "a"), "--model", model, *settings]
     assert run_command(train) == 0
     _judge(disk, tmp_path / "runs", "train", told)

@@ -193,19 +193,18 @@ def desk(parent: Path) -> Path:
 
 def run_stages(scanner: Scanner, cohort: Path, *, study: bool = True, everything: bool = True) -> None:
     """Every command, on one cohort; ``everything`` takes all formats and models."""
-    from tiny import SEG_SETTINGS, SETTINGS, STUDY_SETTINGS  # of the tests
+    from tiny import SEG_SETTINGS, settings_of, study_settings  # of the tests
 
     work = scanner.work
-    settings = [word for setting in SETTINGS for word in ("--set", setting)]
     scanner.run("check", "check", cohort, "--json", KEY)
     scanner.run("check", "check", cohort, KEY)
     scanner.run("prepare", "prepare", cohort, work / "store", "--size", "32", "--spacing", "6", KEY)
     ids = _patients(work / "store")
     for model in ("r3gan", "refiner") if everything else ("r3gan",):
-        more = ["--set", "train.collapse_ratio=0"]
+        settings = [*settings_of(model), "train.collapse_ratio=0"]
         scanner.run(
             "train", "train", work / "store", "--out", work / model, "--model", model, "--exclude", ids[0],
-            *settings, *more,
+            *(word for setting in settings for word in ("--set", setting)),
         )  # fmt: skip
     for format in EXPORTERS if everything else ("npz", "wmh"):
         scanner.run(
@@ -228,7 +227,7 @@ def run_stages(scanner: Scanner, cohort: Path, *, study: bool = True, everything
         scanner.run("export", "export", cohort, "--format", format, "--out", work / f"export-{format}", KEY)
     scanner.run("export", "export", cohort, work / "samples-npz", "--format", "bids", "--out", work / "mixed", KEY)
     if study:
-        named = [word for setting in STUDY_SETTINGS for word in ("--set", setting)]
+        named = [word for setting in study_settings("auto") for word in ("--set", setting)]
         scanner.run(
             "study", "study", cohort, "--out", work / "study", "--arms", "classical,classical+synthetic",
             "--folds", "2", "--workers", "1", "--device", "cpu", *named, KEY,

@@ -14,7 +14,7 @@ from labelgan.data.export.write import EXPORTERS
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.store import SliceStore
 from real_data import real_cohort
-from tiny import SETTINGS, SIZE
+from tiny import SIZE, settings_of
 
 SAMPLES = 4
 
@@ -51,12 +51,12 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def run(prepared: tuple[Cohort, SliceStore], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few steps of r3gan on all patients but the first."""
+    """A few steps on all patients but the first."""
     _, store = prepared
     out = tmp_path_factory.mktemp("run") / "run"
     held_out = [store.cases[0].patient]
     # six steps make one slice over and over as often as not, and this is no test of the watch
-    return api.train(store.path, out, settings=[*SETTINGS, "train.collapse_ratio=0"], exclude=held_out).run
+    return api.train(store.path, out, settings=[*settings_of("auto"), "train.collapse_ratio=0"], exclude=held_out).run
 
 
 def test_heads_fit_and_lesions_are_kept(prepared: tuple[Cohort, SliceStore]) -> None:

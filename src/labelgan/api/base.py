@@ -104,13 +104,14 @@ def training_config(
     """Puts a run's settings together: from the run that goes on, or the one it starts from, or the named model.
 
     Raises:
-        ConfigError: a name is unknown, or a model is named beside a run whose networks are already settled.
+        ConfigError: a name is unknown, a setting is not read by the game, networks or inputs that were chosen, or a
+            model is named beside a run whose networks are already settled.
     """
     from labelgan.config.gan import GanConfig
 
     parent = resume_from or start_from
     if parent is None:
-        return GanConfig.for_model(model or "auto", preset, settings)
+        return _applied(_of_model(model or "auto", preset), settings)
     config = GanConfig.from_toml(parent / "config.toml")
     if model is not None and model != config.model:
         raise ConfigError(f"--model {model}", f"{parent} is a run of {config.model}")
@@ -118,7 +119,31 @@ def training_config(
         raise ConfigError(f"--preset {preset}", f"{parent} was made with preset {config.preset or 'none'}")
     # Where the parent was trained says nothing about where its child will be.
     here = {} if resume_from else {"train.device": "auto", "train.devices": 1, "train.threads": 0}
-    return config.replace(here).with_settings(settings)
+    return _applied(config.replace(here), settings)
+
+
+def _of_model(model: str, preset: str | None) -> GanConfig:
+    """A named model's settings, or those of a game of OBJECTIVES that no model names."""
+    from labelgan.config.gan import AUTO_MODEL, MODELS, GanConfig
+
+    if model not in ("auto", *MODELS):
+        from labelgan.gan.objectives import OBJECTIVES
+
+        if model in OBJECTIVES:
+            named = {"model": model, "objective.name": model, **OBJECTIVES[model].defaults}
+            return GanConfig.for_model("r3gan", preset, named)
+    return GanConfig.for_model(AUTO_MODEL if model == "auto" else model, preset)
+
+
+def _applied(config: GanConfig, settings: Settings) -> GanConfig:
+    """Applies settings; raises ConfigError for one that the game, networks or inputs do not read."""
+    config = config.with_settings(settings)
+    if settings:
+        from labelgan.config.choices import require_read
+        from labelgan.gan.choices import choices
+
+        require_read(config, settings, choices(config))
+    return config
 
 
 def train(

@@ -63,9 +63,11 @@ def segment_train(
         warn: called with a line where a patient is left out whom ``exclude`` names by one session alone, or two
             patients' scans look like one scan.
     """
+    from labelgan.config.choices import require_read
     from labelgan.config.seg import SegConfig
     from labelgan.data.store import SliceStore
     from labelgan.seg.folder import SegmenterFolder
+    from labelgan.seg.networks import choices
     from labelgan.seg.train import train_segmenter
 
     out = Path(out)
@@ -82,6 +84,8 @@ def segment_train(
         config = SegConfig.for_segmenter(network or "li2018", preset=preset)
     config = config.with_settings(settings)
     config = config.replace({f"train.{key}": value for key, value in named.items() if value is not None})
+    if settings:
+        require_read(config, settings, choices(config, synthetic=synthetic is not None))
     if resume and not exclude and folder.manifest.is_file():
         exclude = folder.read_manifest().excluded
     opened = SliceStore.open(Path(store))

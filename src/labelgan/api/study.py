@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ def study_config(
     preset: str | None = None,
     start_from: str | Path | None = None,
     settings: Settings = (),
+    named_settings: Mapping[str, Any] | None = None,
     config: str | Path | None = None,
     resume_from: str | Path | None = None,
 ) -> StudyConfig:
@@ -36,16 +37,18 @@ def study_config(
         preset: one for generator, segmenter and slices, such as ``laptop``.
         start_from: run folder that generators are tuned from, or ``"phantom"``; their settings are then its.
         settings: ``["a.b=value"]``, as ``--set`` takes them, or ``{"a.b": value}``; they come last.
+        named_settings: values by dotted key that come before ``settings``, such as those of options.
         config: TOML file with every setting, instead of the names above.
         resume_from: folder of a study; where it holds one and nothing is named, that study's settings hold.
 
     Raises:
-        ConfigError, DataError: a name, setting or file cannot be used.
+        ConfigError, DataError: a name, setting or file cannot be used, or a setting is not read by what was chosen.
     """
     from labelgan import api
     from labelgan.config.study import StudyConfig
 
     named = {"--model": model, "--network": network, "--preset": preset, "--start-from": start_from}
+    own = named_settings or {}
     given = [name for name, value in named.items() if value is not None]
     before = None if resume_from is None else Path(resume_from) / "config.toml"
     if config is None and not given and before is not None and before.is_file():
@@ -53,14 +56,30 @@ def study_config(
     if config is not None:
         if given:
             raise ConfigError(given[0], f"is settled by {config}; change single settings with --set")
-        return _found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).with_settings(settings)
+        return _applied(_found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).replace(own), settings)
     parent = None
     if start_from is not None:
         parent = _parent(start_from)
     # A parent's networks are settled, and with them its preset.
     generator = api.training_config(model=model, preset=None if parent else preset, start_from=parent)
     made = StudyConfig.for_names(generator, network or "li2018", preset)
-    return made.replace({} if start_from is None else {"start_from": str(start_from)}).with_settings(settings)
+    start = {} if start_from is None else {"start_from": str(start_from)}
+    return _applied(made.replace({**start, **own}), settings)
+
+
+def _applied(config: StudyConfig, settings: Settings) -> StudyConfig:
+    """Applies settings; raises ConfigError for one that the study or a part of it does not read."""
+    config = config.with_settings(settings)
+    if settings:
+        from labelgan.config.choices import require_read
+        from labelgan.gan import choices as gan
+        from labelgan.seg import networks as seg
+        from labelgan.study.plan import SETTLED
+
+        parts = [choice.under("generator") for choice in gan.choices(config.generator)]
+        parts += [choice.under("segmenter") for choice in seg.choices(config.segmenter, synthetic=True)]
+        require_read(config, settings, [*SETTLED, *parts])
+    return config
 
 
 def _found_again(config: StudyConfig, study: Path) -> StudyConfig:

@@ -105,10 +105,11 @@ def study(
         network=network,
         preset=preset,
         start_from=start_from,
-        settings={key: value for key, value in named.items() if value is not None},
+        named_settings={key: value for key, value in named.items() if value is not None},
+        settings=settings or (),
         config=config,
         resume_from=out,
-    ).with_settings(settings or ())
+    )
     sources = api.study_sources(data, test=test, synthetic=synthetic, start_from=planned.start_from)
     if dry_run:
         with using(pseudonymise), Progress("look", "case") as progress:

@@ -112,6 +112,19 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
+    """Gives nested values by dotted key; tuples become lists."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{parent}{key}.") if isinstance(value, Mapping) else {f"{parent}{key}": plain(value)}
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Gives a value with lists for tuples, at any depth."""
+    return [plain(part) for part in value] if isinstance(value, tuple | list) else value
+
+
 def _field(kind: type[Config], key: str) -> FieldInfo | None:
     """The field that a dotted key names, None where there is none."""
     first, _, rest = key.partition(".")

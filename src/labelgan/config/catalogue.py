@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from labelgan.config import gan, seg, study
 from labelgan.config.audit import AuditConfig
-from labelgan.config.base import CheckConfig, Config, Layer, PrepareConfig, merge
+from labelgan.config.base import CheckConfig, Config, Layer, PrepareConfig, flat, merge, plain
 from labelgan.config.gan import AUTO_MODEL, GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import EngineConfig, StudyConfig
@@ -192,17 +192,17 @@ def catalogue(
     layers = _layers(topic, model, preset, network)
     origins = {key: "default" for key, _, _ in walk(kind)}
     for origin, changes in layers:
-        origins |= dict.fromkeys(_flat(changes), origin)
+        origins |= dict.fromkeys(flat(changes), origin)
     config = kind.build(merge(*(changes for _, changes in layers)), topic)
     if stored is not None:
-        before, config = _flat(config.model_dump()), stored
-        origins |= {key: f"file {file}" for key, value in _flat(config.model_dump()).items() if value != before[key]}
+        before, config = flat(config.model_dump()), stored
+        origins |= {key: f"file {file}" for key, value in flat(config.model_dump()).items() if value != before[key]}
     if settings:
         config = config.with_settings(settings)
         # A key of the table may hold a whole part, and what is in it was set too.
         named = {setting.partition("=")[0].strip() for setting in settings}
         origins |= {key: "--set" for key in origins if any(key == name or key.startswith(f"{name}.") for name in named)}
-    values = _flat(config.model_dump())
+    values = flat(config.model_dump())
     return [_setting(topic, key, info, default, values[key], origins[key]) for key, info, default in walk(kind)]
 
 
@@ -244,7 +244,7 @@ def walk(kind: type[Config], parent: str = "") -> Iterator[tuple[str, FieldInfo,
         if isinstance(info.default, Config):
             yield from walk(type(info.default), f"{parent}{name}.")
         else:
-            yield f"{parent}{name}", info, _plain(info.default)
+            yield f"{parent}{name}", info, plain(info.default)
 
 
 def unit_of(key: str, meaning: str) -> str:
@@ -310,17 +310,6 @@ def _names_in(
     if isinstance(segmenter, SegConfig):
         network, preset = network or segmenter.network.name, preset or segmenter.preset
     return model, preset, network
-
-
-def _flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{parent}{key}.") if isinstance(value, Mapping) else {f"{parent}{key}": _plain(value)}
-    return flat
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
 
 
 def read_kind(file: Path) -> str:

@@ -6,14 +6,16 @@ Shape suffixes as in `labelgan.gan.networks.families`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelgan.config.gan import ObjectiveConfig
+from labelgan.config.gan import ObjectiveConfig, OptimizerConfig
+from labelgan.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -50,23 +52,98 @@ class GeneratorTurn:
 Loss = tuple[Tensor, dict[str, Tensor]]
 
 
+OptimizerRule = Callable[[Iterable[nn.Parameter], float, OptimizerConfig], torch.optim.Optimizer]
+
+
 @dataclass(frozen=True)
-class Objective:
-    """One game.
+class Rule:
+    """One way from gradients to steps: ``build(parameters, lr, settings)``, and the settings of it that it reads."""
+
+    build: OptimizerRule
+    settings: Collection[str] = ()
+
+
+OPTIMIZERS: dict[str, Rule] = {
+    "adam": Rule(
+        lambda parameters, lr, settings: torch.optim.Adam(parameters, lr=lr, betas=(settings.beta1, settings.beta2)),
+        ("beta1", "beta2"),
+    ),
+    "rmsprop": Rule(lambda parameters, lr, settings: torch.optim.RMSprop(parameters, lr=lr)),
+    "sgd": Rule(
+        lambda parameters, lr, settings: torch.optim.SGD(parameters, lr=lr, momentum=settings.momentum), ("momentum",)
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Term:
+    """A further loss of the generator, on its slices as they are before augmentation.
 
     Attributes:
-        critic_loss: gives the critic's loss and figures to log.
+        weight: name of the field of `ObjectiveConfig` that weighs it; at 0 it is left out.
+        loss: of the slices (N, C, H, W) and of what the generator was given.
+        inputs: key of `gan.inputs.INPUTS` that it is defined for.
+    """
+
+    weight: str
+    loss: Callable[[Tensor, tuple[Tensor, ...]], Tensor]
+    inputs: str
+
+
+def _change(slices_NCHW: Tensor, given: tuple[Tensor, ...]) -> Tensor:
+    """Mean absolute change of the composed images; the mask channel is free."""
+    return (slices_NCHW - given[0])[:, :-1].abs().mean()
+
+
+# By the name in metrics.csv.
+TERMS: dict[str, Term] = {"change": Term("keep", _change, "composition")}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One game, whole: everything in which a step of it differs from a step of another.
+
+    Attributes:
+        critic_loss: gives the critic's loss and metrics to log.
         generator_loss: gives the generator's loss.
-        clips: critic weights are clipped after each step.
-        wasserstein: E[D(real)] - E[D(fake)] estimates the Wasserstein-1 distance, up to the Lipschitz constant.
         source: paper and equation.
+        settings: fields of `ObjectiveConfig` that the losses and ``after_critic_step`` read; others are refused where
+            they are given. Every game reads ``critic_steps`` and what weighs its terms.
+        after_critic_step: called with the critic and the settings after each of its steps.
+        summary: further metrics of a step, from those of its last critic step.
+        terms: keys of ``TERMS``: further losses of the generator.
+        optimizer: the game's own, where none of ``OPTIMIZERS`` will do; `OptimizerConfig.name` is then not read.
+        defaults: settings by dotted key, for a game that no entry of `config.gan.MODELS` names: ``--model GAME`` is
+            then the model r3gan with these.
     """
 
     critic_loss: Callable[[CriticTurn], Loss]
     generator_loss: Callable[[GeneratorTurn], Tensor]
     source: str
-    clips: bool = False
-    wasserstein: bool = False
+    settings: Collection[str] = ()
+    after_critic_step: Callable[[nn.Module, ObjectiveConfig], None] | None = None
+    summary: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    terms: Collection[str] = tuple(TERMS)
+    optimizer: Rule | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def optimizer_of(self, module: nn.Module, lr: float, settings: OptimizerConfig) -> torch.optim.Optimizer:
+        """Builds the optimizer of one side."""
+        return (self.optimizer or OPTIMIZERS[settings.name]).build(module.parameters(), lr, settings)
+
+    def extra_losses(
+        self, slices_NCHW: Tensor, given: tuple[Tensor, ...], settings: ObjectiveConfig
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Gives weight and value of every further loss of the generator that is not weighed 0, by name."""
+        weights = {name: getattr(settings, TERMS[name].weight) for name in self.terms}
+        return {name: (weight, TERMS[name].loss(slices_NCHW, given)) for name, weight in weights.items() if weight}
+
+
+def objective_of(config: ObjectiveConfig) -> Objective:
+    """Gives the game that the settings name; raises ConfigError for an unknown one."""
+    if config.name not in OBJECTIVES:
+        raise ConfigError("objective.name", f"unknown '{config.name}'; one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[config.name]
 
 
 def _figures(real_N: Tensor, fake_N: Tensor, **more: Tensor) -> dict[str, Tensor]:
@@ -136,16 +213,47 @@ def _relativistic_generator(turn: GeneratorTurn) -> Tensor:
     return F.softplus(real_N - turn.critic(turn.fake_NCHW)).mean()
 
 
+def clip_weights(critic: nn.Module, settings: ObjectiveConfig) -> None:
+    """Clips every weight to ±``clip`` (Arjovsky et al. 2017, algorithm 1, line 7)."""
+    with torch.no_grad():
+        for parameter in critic.parameters():
+            parameter.clamp_(-settings.clip, settings.clip)
+
+
+def _wasserstein_estimate(metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # E[D(real)] - E[D(fake)] estimates the Wasserstein-1 distance, up to the Lipschitz constant.
+    return {"wasserstein_estimate": metrics["critic_real"] - metrics["critic_fake"]}
+
+
 OBJECTIVES: dict[str, Objective] = {
-    "gan": Objective(_minimax_critic, _minimax_generator, "Goodfellow et al. 2014, equation 1"),
+    "gan": Objective(
+        _minimax_critic, _minimax_generator, "Goodfellow et al. 2014, equation 1", settings=("saturating",)
+    ),
     "dcgan": Objective(
-        _minimax_critic, _minimax_generator, "Radford et al. 2016, on Goodfellow et al. 2014, equation 1"
+        _minimax_critic,
+        _minimax_generator,
+        "Radford et al. 2016, on Goodfellow et al. 2014, equation 1",
+        settings=("saturating",),
     ),
     "wgan": Objective(
-        _wasserstein_critic, _wasserstein_generator, "Arjovsky et al. 2017, algorithm 1", clips=True, wasserstein=True
+        _wasserstein_critic,
+        _wasserstein_generator,
+        "Arjovsky et al. 2017, algorithm 1",
+        settings=("clip",),
+        after_critic_step=clip_weights,
+        summary=_wasserstein_estimate,
     ),
     "wgan-gp": Objective(
-        _wgan_gp_critic, _wasserstein_generator, "Gulrajani et al. 2017, equation 3", wasserstein=True
+        _wgan_gp_critic,
+        _wasserstein_generator,
+        "Gulrajani et al. 2017, equation 3",
+        settings=("penalty",),
+        summary=_wasserstein_estimate,
     ),
-    "r3gan": Objective(_relativistic_critic, _relativistic_generator, "Huang et al. 2024, equations 2 to 4"),
+    "r3gan": Objective(
+        _relativistic_critic,
+        _relativistic_generator,
+        "Huang et al. 2024, equations 2 to 4",
+        settings=("penalty", "penalty_every"),
+    ),
 }

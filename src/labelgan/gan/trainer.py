@@ -18,7 +18,7 @@ from labelgan.gan.inputs.augment import augment
 from labelgan.gan.inputs.inputs import Inputs
 from labelgan.gan.networks.families import family_of
 from labelgan.gan.networks.limit import add_limit, has_limit, limit_of, with_limit_of
-from labelgan.gan.objectives import OBJECTIVES, CriticTurn, GeneratorTurn
+from labelgan.gan.objectives import TERMS, CriticTurn, GeneratorTurn, objective_of
 from labelgan.training.checkpoint import Checkpoint, load_weights, pack_optimizer, unpack_optimizer
 from labelgan.training.device import autocast, channels_last
 from labelgan.training.team import Team, join_norms
@@ -50,29 +50,25 @@ class Trainer:
     def __init__(
         self, config: GanConfig, channels: int, size: tuple[int, int], inputs: Inputs, team: Team | torch.device
     ) -> None:
-        if config.objective.name not in OBJECTIVES:
-            raise ConfigError("objective.name", f"unknown '{config.objective.name}'; one of {', '.join(OBJECTIVES)}")
         self.team = team if isinstance(team, Team) else Team(team)
         self.config, self.device, self.inputs = config, self.team.device, inputs
-        self.objective = OBJECTIVES[config.objective.name]
+        self.objective = objective_of(config.objective)
         generator, critic = build_networks(config, channels, size)
-        if config.objective.keep and family_of(config.network).inputs != "composition":
-            raise ConfigError("objective.keep", f"the family {config.network.family} has no composed images to keep")
+        self._require_terms()
         self.generator = join_norms(generator.to(self.device), self.team)
         self.critic = join_norms(critic.to(self.device), self.team)
         self.averaged = self.generator
         if config.train.ema_images:
             self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
-        self.generator_optimizer = self._optimizer(self.generator, config.optimizer.generator_lr)
-        self.critic_optimizer = self._optimizer(self.critic, config.optimizer.critic_lr)
+        optimizer, rates = self.objective.optimizer_of, config.optimizer
+        self.generator_optimizer = optimizer(self.generator, rates.generator_lr, rates)
+        self.critic_optimizer = optimizer(self.critic, rates.critic_lr, rates)
 
-    def _optimizer(self, module: nn.Module, lr: float) -> torch.optim.Optimizer:
-        settings = self.config.optimizer
-        if settings.name == "adam":
-            return torch.optim.Adam(module.parameters(), lr=lr, betas=(settings.beta1, settings.beta2))
-        if settings.name == "rmsprop":
-            return torch.optim.RMSprop(module.parameters(), lr=lr)
-        return torch.optim.SGD(module.parameters(), lr=lr, momentum=settings.momentum)
+    def _require_terms(self) -> None:
+        family = self.config.network.family
+        for term in (TERMS[name] for name in self.objective.terms):
+            if getattr(self.config.objective, term.weight) and family_of(self.config.network).inputs != term.inputs:
+                raise ConfigError(f"objective.{term.weight}", f"the family {family} has no composed images to keep")
 
     def hold_to(self, values: ValueRange) -> None:
         """Holds what is generated to a range of z-scores, that of the training slices."""
@@ -113,12 +109,10 @@ class Trainer:
                 )
             self._descend(loss, self.critic_optimizer)
             figures["critic_loss"] = loss.detach()
-            if self.objective.clips:
-                with torch.no_grad():
-                    for parameter in self.critic.parameters():
-                        parameter.clamp_(-settings.clip, settings.clip)
-        if self.objective.wasserstein:
-            figures["wasserstein_estimate"] = figures["critic_real"] - figures["critic_fake"]
+            if self.objective.after_critic_step is not None:
+                self.objective.after_critic_step(self.critic, settings)
+        if self.objective.summary is not None:
+            figures |= self.objective.summary(figures)
 
         rng = generator_for(seed, "generator turn", step)
         real_NCHW = batch(settings.critic_steps)
@@ -134,10 +128,9 @@ class Trainer:
                     settings=settings,
                 )
             )
-        if settings.keep:
-            change = (fake_NCHW - inputs[0])[:, :-1].abs().mean()
-            figures["change"] = change.detach()
-            loss = loss + settings.keep * change
+        for name, (weight, extra) in self.objective.extra_losses(fake_NCHW, inputs, settings).items():
+            figures[name] = extra.detach()
+            loss = loss + weight * extra
         self._descend(loss, self.generator_optimizer)
         self.critic.requires_grad_(True)
         figures["generator_loss"] = loss.detach()

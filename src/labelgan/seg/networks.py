@@ -7,14 +7,15 @@ prediction.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelgan.config.seg import SegNetworkConfig
+from labelgan.config.choices import Choice
+from labelgan.config.seg import SegConfig, SegNetworkConfig
 from labelgan.core.errors import ConfigError
 from labelgan.seg.networks_li2018 import Li2018
 from labelgan.training.device import channels_last
@@ -22,10 +23,14 @@ from labelgan.training.device import channels_last
 
 @dataclass(frozen=True)
 class SegmenterKind:
-    """One kind of network: what it is, and how to build it for a number of channels."""
+    """One kind of network: what it is, how to build it for a number of channels, and which settings that reads.
+
+    ``settings`` are fields of `SegNetworkConfig`; others are refused where they are given. All networks read ``prior``.
+    """
 
     description: str
     build: Callable[[SegNetworkConfig, int], nn.Module]
+    settings: Collection[str] = ()
 
 
 class _Padded(nn.Module):
@@ -83,11 +88,20 @@ def _monai_norm(config: SegNetworkConfig) -> str:
     return config.norm or ""
 
 
+WIDTH_AND_NORM = ("width", "norm")
+
 SEGMENTERS: dict[str, SegmenterKind] = {
-    "li2018": SegmenterKind("the U-Net that won the WMH challenge of 2017 (Li et al. 2018)", _li2018),
-    "dynunet": SegmenterKind("MONAI's DynUNet, five stages (Isensee et al. 2021)", _dynunet),
-    "segresnet": SegmenterKind("MONAI's SegResNet, four stages (Myronenko 2018)", _segresnet),
+    "li2018": SegmenterKind("the U-Net that won the WMH challenge of 2017 (Li et al. 2018)", _li2018, WIDTH_AND_NORM),
+    "dynunet": SegmenterKind("MONAI's DynUNet, five stages (Isensee et al. 2021)", _dynunet, WIDTH_AND_NORM),
+    "segresnet": SegmenterKind("MONAI's SegResNet, four stages (Myronenko 2018)", _segresnet, WIDTH_AND_NORM),
 }
+
+
+def kind_of(config: SegNetworkConfig) -> SegmenterKind:
+    """Gives the kind that the settings name; raises ConfigError for an unknown one."""
+    if config.name not in SEGMENTERS:
+        raise ConfigError("network.name", f"unknown '{config.name}'; one of {', '.join(SEGMENTERS)}")
+    return SEGMENTERS[config.name]
 
 
 def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
@@ -106,9 +120,7 @@ def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
     Raises:
         ConfigError: there is no network of that name.
     """
-    if config.name not in SEGMENTERS:
-        raise ConfigError("network.name", f"unknown '{config.name}'; one of {', '.join(SEGMENTERS)}")
-    network = SEGMENTERS[config.name].build(config, channels)
+    network = kind_of(config).build(config, channels)
     if config.prior is not None:
         last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
         assert last.out_channels == 1
@@ -117,6 +129,29 @@ def build_segmenter(config: SegNetworkConfig, channels: int) -> nn.Module:
         with torch.no_grad():
             last.weight -= last.weight.mean()
     return channels_last(network)
+
+
+def choices(config: SegConfig, *, synthetic: bool) -> list[Choice]:
+    """Gives the choices that a configuration makes, and which settings each of them reads.
+
+    Args:
+        config: of a training.
+        synthetic: whether synthetic slices are mixed in.
+
+    Raises:
+        ConfigError: there is no network of that name.
+    """
+    kind, network = kind_of(config.network), f"network.name={config.network.name}"
+    made = [Choice(network, "network", [f"network.{field}" for field in ("name", "prior", *kind.settings)])]
+    if config.train.steps is not None:
+        steps = f"train.steps={config.train.steps}"
+        made.append(Choice(steps, "train.epochs", (), "settles how long the training is"))
+    if not synthetic:
+        made += [
+            Choice("a training", f"train.{key}", (), "without synthetic slices does not read it")
+            for key in ("synthetic_share", "shuffle_synthetic_masks")
+        ]
+    return made
 
 
 def parameter_count(module: torch.nn.Module) -> int:

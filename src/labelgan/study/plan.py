@@ -19,6 +19,7 @@ from typing import Any
 
 from labelgan.config.audit import AuditConfig
 from labelgan.config.base import Config, PrepareConfig
+from labelgan.config.choices import Choice
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import AUTO, StudyConfig
 from labelgan.core.errors import ConfigError
@@ -34,6 +35,19 @@ REPEAT_SEEDS = 1000  # apart between repeats, so that members' seeds do not meet
 
 # Where a job runs is no part of what it makes.
 _ANYWHERE = {"device": "auto", "threads": 0}
+
+# Settings of the parts that a study settles itself, whatever is given.
+SETTLED = tuple(
+    Choice("a study", key, (), f"settles it by {by}")
+    for key, by in {
+        "generator.train.seed": "seed",
+        "segmenter.train.seed": "seed",
+        "segmenter.train.members": "members",
+        "segmenter.train.synthetic_share": "share and arms",
+        "segmenter.train.shuffle_synthetic_masks": "arms",
+        "segmenter.train.copypaste": "copypaste and arms",
+    }.items()
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ the applying is differentiable and deterministic. Shape suffixes as in `labelgan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,18 +66,20 @@ def _intensity(images_NCHW: Tensor, rng: np.random.Generator, config: AugmentCon
 class Augmentation:
     """One policy entry: whether it moves pixels (all channels) or changes values (never the mask), and what it does.
 
-    ``apply(images_NCHW, rng, config, team)`` draws for the whole batch and changes this process's part of it.
+    ``apply(images_NCHW, rng, config, team)`` draws for the whole batch and changes this process's part of it, as the
+    ``settings``, fields of `AugmentConfig`, say.
     """
 
     apply: Callable[..., Tensor]
     geometric: bool
+    settings: Collection[str] = ()
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "flip": Augmentation(_flip, geometric=True),
-    "translate": Augmentation(_translate, geometric=True),
-    "cutout": Augmentation(_cutout, geometric=True),
-    "intensity": Augmentation(_intensity, geometric=False),
+    "translate": Augmentation(_translate, geometric=True, settings=("translate",)),
+    "cutout": Augmentation(_cutout, geometric=True, settings=("cutout",)),
+    "intensity": Augmentation(_intensity, geometric=False, settings=("brightness", "contrast")),
 }
 
 

@@ -5,8 +5,8 @@ Sample i's input depends on (seed, i) alone, a training batch's on the generator
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Collection, Iterable
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -70,6 +70,8 @@ class Inputs(Protocol):
 class Latents:
     """z, and nothing else."""
 
+    settings: ClassVar[Collection[str]] = ("network.latent", "network.latent_dim")
+
     supported: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
 
@@ -98,6 +100,7 @@ class Latents:
 class Compositions:
     """Composed slices (N, C + 1, H, W) in [-1, 1] with the mask channel last, noise (N, K, H, W), and z (N, Z)."""
 
+    settings: ClassVar[Collection[str]] = ("network.latent", "network.latent_dim", "network.noise_maps", "content")
     supported: tuple[str, ...] = ("load", "height", "mask_HW", "site")
 
     def __init__(self, config: GanConfig, content: Content | None) -> None:
@@ -195,4 +198,12 @@ def make_inputs(config: GanConfig, content: Content | None) -> Inputs:
     return INPUTS[family_of(config.network).inputs](config, content)
 
 
-INPUTS: dict[str, Callable[[GanConfig, Content | None], Inputs]] = {"z": Latents, "composition": Compositions}
+class InputKind(Protocol):
+    """Makes the inputs of a generator, and names what it reads, by dotted key; a part's key stands for all of it."""
+
+    settings: Collection[str]
+
+    def __call__(self, config: GanConfig, content: Content | None) -> Inputs: ...
+
+
+INPUTS: dict[str, InputKind] = {"z": Latents, "composition": Compositions}

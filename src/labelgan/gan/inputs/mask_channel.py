@@ -9,7 +9,8 @@ mask by its sign.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -56,10 +57,18 @@ def _encode_gaussian(lesion_NHW: Tensor, config: MaskChannelConfig, noise_NHW: T
     return torch.where(lesion_NHW, magnitude, -magnitude)
 
 
-ENCODINGS: dict[str, Callable[[Tensor, MaskChannelConfig, Tensor | None], Tensor]] = {
-    "distance": _encode_distance,
-    "hard": _encode_hard,
-    "gaussian": _encode_gaussian,
+@dataclass(frozen=True)
+class Encoding:
+    """One encoding: ``encode(lesion_NHW, config, noise_NHW)``, and the fields of `MaskChannelConfig` that it reads."""
+
+    encode: Callable[[Tensor, MaskChannelConfig, Tensor | None], Tensor]
+    settings: Collection[str] = ()
+
+
+ENCODINGS: dict[str, Encoding] = {
+    "distance": Encoding(_encode_distance, settings=("reach_px",)),
+    "hard": Encoding(_encode_hard),
+    "gaussian": Encoding(_encode_gaussian),
 }
 
 
@@ -74,7 +83,7 @@ def encode_mask(lesion_NHW: Tensor, config: MaskChannelConfig, noise_NHW: Tensor
     Returns:
         (N, 1, H, W) float32 in [-1, 1], positive exactly where the mask is.
     """
-    return ENCODINGS[config.encoding](lesion_NHW, config, noise_NHW).unsqueeze(1)
+    return ENCODINGS[config.encoding].encode(lesion_NHW, config, noise_NHW).unsqueeze(1)
 
 
 def decode_mask(channel_NHW: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def main() -> None:
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     known = know_cohort(given.cohort, given.work / "cohort.json")
-    order = draw_order(known, known.patients, given.seed, 0)
+    order = draw_order(known, known.patients, given.seed, 0, "site+load")  # of annotated patients
     parts = {
         "train": order[: given.train],
         "synthetic": order[given.train : given.train + given.synthetic],

@@ -39,7 +39,10 @@ SIZES += ["segmenter.train.steps=2000", "segmenter.train.batch_size=32", "segmen
 SIZES += ["segmenter.train.schedule=cosine", "segmenter.train.lesion_share=0.5"]
 STUDIES: dict[str, tuple[str, list[str]]] = {
     "ms3": ("ms3seg-wmh", ["prepare.spacing_mm=1.6"]),
-    "lgg": ("Dataset501_LGG", ["patients=[3, 5, 10, 20]", "repeats=3", "segmenter.predict.emptied=0"]),
+    "lgg": (
+        "Dataset501_LGG",
+        ["patients=[3, 5, 10, 20]", "repeats=3", "strata=site+load", "segmenter.predict.emptied=0"],
+    ),
 }
 
 

@@ -64,3 +64,11 @@ def test_defaults_leave_the_size_to_the_machine():
 def test_what_makes_no_sense_is_refused_by_name(setting: str):
     with pytest.raises(ConfigError, match=setting.split("=")[0]):
         EngineConfig().with_settings([setting])
+
+
+def test_a_file_of_before_strata_drew_by_load(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(StudyConfig().to_toml())
+    assert StudyConfig.from_toml(file).strata == "site"
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("strata")))
+    assert StudyConfig.from_toml(file).strata == "site+load"

@@ -64,11 +64,27 @@ def test_a_larger_draw_holds_the_smaller_one_and_all_others_are_tested():
 def test_draws_are_stratified_by_site_and_load(seed):
     loads = {f"P{i:02d}": float(i) for i in range(18)}
     sites = {p: "AB"[i // 9] for i, p in enumerate(loads)}
-    order = draw_order(cohort_of(loads, sites), list(loads), seed, 0)
+    order = draw_order(cohort_of(loads, sites), list(loads), seed, 0, "site+load")
     # Six strata of three patients: the first twelve are two of each, the first six one of each.
     for count, each in ((6, 1), (12, 2)):
         strata = [(sites[p], int(loads[p]) % 9 // 3) for p in order[:count]]
         assert sorted(strata.count(stratum) for stratum in set(strata)) == [each] * 6
+
+
+@given(seed=st.integers(0, 30))
+def test_draws_of_a_learning_curve_know_no_mask(seed):
+    sites = {p: "AB"[i // 6] for i, p in enumerate(patients(12))}
+    config = StudyConfig(patients=(2, 6), seed=seed)
+    drawn = make_folds(config, cohort_of({p: float(i) for i, p in enumerate(sites)}, sites))
+    assert drawn == make_folds(config, cohort_of({p: float(-i % 5) for i, p in enumerate(sites)}, sites))
+    for fold in drawn:  # each site has its half
+        assert sum(sites[p] == "A" for p in fold.train) == len(fold.train) // 2
+
+
+def test_draws_balanced_by_load_can_be_asked_for():
+    loads = {p: float(i) for i, p in enumerate(patients(9))}
+    for fold in make_folds(StudyConfig(patients=(3,), strata="site+load"), cohort_of(loads)):
+        assert sorted(int(loads[p]) // 3 for p in fold.train) == [0, 1, 2]
 
 
 def test_a_learning_curve_has_five_draws_unless_told():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -50,6 +51,10 @@ class StudyConfig(Config):
         default=None,
         description="draws of training patients, or splits into folds; None: 5 in a learning curve, else 1",
     )
+    strata: Literal["site", "site+load"] = Field(
+        default="site",
+        description="what a learning curve's draws are balanced by; a lesion load is known of annotated patients alone",
+    )
     members: int = Field(default=3, ge=1, le=64, description="networks averaged in every arm")
     share: Literal["auto"] | Share = Field(
         default=1 / 3, description="synthetic share of a batch; auto: chosen by inner validation in each fold"
@@ -76,6 +81,12 @@ class StudyConfig(Config):
     generator: GanConfig = GanConfig()
     segmenter: SegConfig = SegConfig()
     audit: AuditConfig = AuditConfig()
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Reads a TOML file with every setting; one of before ``strata`` drew patients by site and load."""
+        config = super().from_toml(path)
+        return config if "strata" in config.model_fields_set else config.model_copy(update={"strata": "site+load"})
 
     @field_validator("patients")
     @classmethod

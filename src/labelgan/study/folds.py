@@ -1,7 +1,8 @@
 """Folds: every patient held out once, groups of patients, or all but a drawn few. Grouped by patient, always.
 
-Splits are stratified by site and lesion load: patients of a site are ordered by load, and neighbours in that order go
-to different folds, or, in a learning curve, come one after the other only when every other stratum has had its turn.
+Groups of annotated patients are stratified by site and lesion load: patients of a site are ordered by load, and
+neighbours in that order go to different groups. A learning curve asks what n patients are worth that somebody is about
+to annotate, whose loads nobody knows: its draws are stratified by site alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from labelgan.config.study import StudyConfig
 from labelgan.core.errors import ConfigError
@@ -92,7 +94,7 @@ def _learning_curve(config: StudyConfig, cohort: KnownCohort, test: KnownCohort 
         )
     folds = []
     for repeat in range(config.draws):
-        order = draw_order(cohort, patients, config.seed, repeat)
+        order = draw_order(cohort, patients, config.seed, repeat, config.strata)
         for count in config.patients:
             train = tuple(sorted(order[:count]))
             tested = test.patients if test is not None else [p for p in patients if p not in train]
@@ -100,16 +102,27 @@ def _learning_curve(config: StudyConfig, cohort: KnownCohort, test: KnownCohort 
     return tuple(folds)
 
 
-def draw_order(cohort: KnownCohort, patients: Sequence[str], seed: int, repeat: int) -> list[str]:
-    """Orders patients so that the first n are a stratified draw for every n: larger draws hold the smaller ones."""
+def draw_order(
+    cohort: KnownCohort, patients: Sequence[str], seed: int, repeat: int, by: Literal["site", "site+load"]
+) -> list[str]:
+    """Orders patients so that the first n are a stratified draw for every n: larger draws hold the smaller ones.
+
+    Args:
+        cohort: of the patients.
+        patients: their ids.
+        seed: of the study.
+        repeat: number of the draw.
+        by: ``site``, which is known of a patient without a mask, or ``site+load``.
+    """
     rng = generator_for(seed, "draw", repeat)
     strata: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     by_site: defaultdict[str, list[str]] = defaultdict(list)
-    for patient in sorted(patients, key=lambda p: (cohort.load_ml(p), p)):
+    with_load = by == "site+load"
+    for patient in sorted(patients, key=lambda p: (cohort.load_ml(p) if with_load else 0.0, p)):
         by_site[cohort.site(patient)].append(patient)
     for site, members in by_site.items():
         for rank, patient in enumerate(members):
-            strata[site, rank * LOAD_STRATA // len(members)].append(patient)
+            strata[site, rank * LOAD_STRATA // len(members) if with_load else 0].append(patient)
     # A patient's place inside its stratum, spread over 0 to 1 at a random offset: strata take turns by their size.
     places = {}
     for members in strata.values():
@@ -122,11 +135,13 @@ def draw_order(cohort: KnownCohort, patients: Sequence[str], seed: int, repeat: 
 def inner_split(cohort: KnownCohort, fold: Fold, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Splits a fold's training patients into those that an inner run trains on and about a quarter that judge it.
 
+    All of them are annotated, so that their loads may be used.
+
     Raises:
         ConfigError: there are fewer than three of them.
     """
     if len(fold.train) < 3:
         raise ConfigError("share=auto", f"{fold.name} has {len(fold.train)} training patients; three are needed")
-    order = draw_order(cohort, fold.train, seed, fold.repeat)
+    order = draw_order(cohort, fold.train, seed, fold.repeat, "site+load")
     count = max(1, round(len(order) / 4))
     return tuple(sorted(order[count:])), tuple(sorted(order[:count]))

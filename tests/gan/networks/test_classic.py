@@ -53,6 +53,19 @@ def test_the_dcgan_generator_is_the_papers_at_64_pixels():
     assert strided(generator, nn.ConvTranspose2d) == [(1024, 512), (512, 256), (256, 128), (128, 3)]
 
 
+@pytest.mark.parametrize("size", [(64, 64), (96, 80)])
+@pytest.mark.parametrize("preset", [None, "laptop"])
+def test_the_critic_of_a_gradient_penalty_starts_near_the_slope_that_it_is_to_have(preset, size):
+    config = GanConfig.for_model("wgan-gp", preset).network
+    torch.manual_seed(0)
+    critic = NETWORKS[config.family].critic(config, 3, size)
+    images = torch.randn(4, 3, *size).mul(0.5).clamp(-1, 1).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(images).sum(), images)
+    slopes = gradient.flatten(1).norm(dim=1)
+    assert float(slopes.min()) > 0.3
+    assert float(slopes.max()) < 3
+
+
 @pytest.mark.parametrize(("critic", "layers"), [(DcganCritic, 2), (DcganCriticWithoutNorm, 0)])
 def test_batch_norm_is_where_the_papers_have_it(critic, layers):
     module = critic(SMALL, 3, (32, 32))

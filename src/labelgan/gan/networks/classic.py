@@ -136,18 +136,8 @@ class DcganCritic(nn.Module):
         return self.judge(self.layers(self.grid.pad(images_NCHW))).squeeze(1)
 
 
-class DcganCriticWithoutNorm(DcganCritic):
-    """Without batch norm, which the per-sample gradient penalty rules out (Gulrajani et al. 2017, section 4)."""
-
-    normalised = False
-
-
-UNED2019_STAGES = 6
-
-
 def _keep_variance(module: nn.Module) -> None:
-    # He et al. 2015. The report does not tell its initialisation; under torch's or Keras' own the signal shrinks
-    # several-fold a layer, and all first samples are one picture.
+    # He et al. 2015, for LeakyReLU 0.2
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         inputs = (
             module.in_features if isinstance(module, nn.Linear) else module.in_channels * module.kernel_size[0] ** 2
@@ -159,11 +149,29 @@ def _keep_variance(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+class DcganCriticWithoutNorm(DcganCritic):
+    """Without batch norm, which the per-sample gradient penalty rules out (Gulrajani et al. 2017, section 4).
+
+    It starts with the variance kept, as in their code: with deviations of 0.02 and nothing that normalises, a signal
+    shrinks at every layer of a narrow critic, whose gradient is to have length one, to 0.014 at the start.
+    """
+
+    normalised = False
+
+    def __init__(self, config: NetworkConfig, channels: int, size: tuple[int, int]) -> None:
+        super().__init__(config, channels, size)
+        self.apply(_keep_variance)
+
+
+UNED2019_STAGES = 6
+
+
 class Uned2019Generator(nn.Module):
     """The 2019 report's generator: dense to 4×4×2048, six 4×4 stride-2 transposed convolutions, LeakyReLU, tanh.
 
     On its own grid of 256×256 with two images and a mask it has 48,927,683 parameters. Smaller slices lie in
-    the centre of a grid of the next multiple of 64.
+    the centre of a grid of the next multiple of 64. The report does not tell its initialisation; under torch's or
+    Keras' own the signal shrinks several-fold a layer, and all first samples are one picture.
     """
 
     def __init__(self, config: NetworkConfig, channels: int, size: tuple[int, int]) -> None:

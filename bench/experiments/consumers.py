@@ -27,6 +27,7 @@ from labelgan import api
 from labelgan.api import base as api_export
 from labelgan.core.errors import LabelganError
 from labelgan.core.files import read_json
+from labelgan.core.provenance import measured_at
 from labelgan.data.export.write import FORMATS
 
 DATASET = "Dataset501_LabelGAN"
@@ -200,7 +201,7 @@ def main() -> None:
             said = f"not asked: {error}"
         say(said)
         rows.append((consumer, format, said))
-    say("\n| consumer | format | verdict |\n|---|---|---|")
+    say(f"\n{measured_at()}\n\n| consumer | format | verdict |\n|---|---|---|")
     for row in rows:
         say(f"| {' | '.join(row)} |")
     sys.exit(any("refused" in said or "does not" in said for *_, said in rows))

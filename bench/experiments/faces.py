@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from labelgan.core.provenance import measured_at
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.phantom.cohort import phantom_patient
@@ -77,7 +78,7 @@ def main() -> None:
 
 `python -m bench.experiments.faces NAME=COHORT ... --write`: volumes that `labelgan check` takes for ones with a face,
 as they are and after the front of the head was cut off below a plane through the brow.
-[What is looked at, and its limits](../guides/privacy.md#faces).
+[What is looked at, and its limits](../guides/privacy.md#faces). {measured_at()}
 
 | cohort | volumes | may show a face | after the cut |
 |---|--:|--:|--:|

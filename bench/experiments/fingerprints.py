@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.case import Cohort
 from labelgan.data.check import fingerprint as module
@@ -257,6 +258,7 @@ def main() -> None:
     times: list[float] = []
     cohorts = [read_scans(root, times) for root in options.cohorts]
     scans = [scan for cohort in cohorts for scan in cohort]
+    print(measured_at() + "\n")
     print(f"{len(times)} images: median {np.median(times):.3f} s, largest {max(times):.3f} s of one core an image\n")
     print("| scans of | patients | pairs | median | 99.9 % | largest | warned of | refused |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")

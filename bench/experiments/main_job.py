@@ -16,6 +16,7 @@ from labelgan import api
 from labelgan.config.gan import MODELS
 from labelgan.core.files import read_json, write_json_atomic
 from labelgan.core.progress import Progress
+from labelgan.core.provenance import measured_at
 from labelgan.data.export.write import EXPORTERS
 
 SIZE, FIELD_MM = 64, {"Dataset501_LGG": 256.0}  # the glioma cohort's voxel size is a placeholder
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/main-job"))
     arguments = parser.parse_args()
+    print(measured_at() + "\n")
     print("| cohort | slices | with lesion | game | seconds | diversity | samples with lesion | accepted by `check` |")
     print("|---|---|---|---|---|---|---|---|")
     for cohort in arguments.cohorts:

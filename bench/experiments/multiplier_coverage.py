@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from labelgan.core.files import write_json_atomic
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS
 from labelgan.study.verdict.multiplier import METRIC, multipliers_of, patients_needed
@@ -164,6 +165,7 @@ def main() -> None:
     if given.out is not None and given.out.is_file():
         kept = json.loads(given.out.read_text(encoding="utf-8"))
     draws = [int(count) for count in given.draws.split(",")]
+    print(measured_at())
     for part in ("coverage", "saturating") if given.part == "all" else (given.part,):
         print(f"\n### {part}: % of 95 % intervals that miss the truth\n")
         print("| study | studies | above / below | covered | percentiles (before): covered | open at an end |")

@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 
 from labelgan.api.study import run_study, study_config, study_sources
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.case import Case
 from labelgan.data.layouts.detect import read_cohort
@@ -87,6 +88,7 @@ def main() -> None:
     settings += [f"segmenter.train.steps={given.steps}", f"seed={given.seed}"]
     # One more patient than are drawn has to be there for a draw; the test cohort is tested on whole.
     config = study_config(preset="laptop", settings=settings)
+    print(measured_at() + "\n")
     print("| planted | metric | classical | + planted slices | difference | 95 % interval | p (Holm) | verdict |")
     print("|---|---|---:|---:|---:|---|---:|---|")
     for planted, name in (("unseen patients", "synthetic"), ("random masks", "random")):

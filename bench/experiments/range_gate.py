@@ -13,6 +13,7 @@ import numpy as np
 
 from labelgan.audit.fidelity.outside import MARGIN
 from labelgan.config.audit import GateConfig
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.prepare.limits import ValueRange
 from labelgan.data.store import SliceStore
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("stores", type=Path, nargs="+")
     parser.add_argument("--draws", type=int, default=60)
     arguments = parser.parse_args()
+    print(measured_at() + "\n")
     print("| store | training, held-out, unseen | fails above | fails below | training slices cut by the range "
           "| by quantiles of pixels |\n|---|---|--:|--:|--:|--:|")  # fmt: skip
     for path in arguments.stores:

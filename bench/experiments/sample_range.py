@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import labelgan
+from labelgan.core.provenance import measured_at
 
 # Steps of each model: few, for one core; the table is about values, not about pictures.
 STEPS = {"refiner": 400, "r3gan": 200, "gan": 200, "dcgan": 200, "wgan": 100, "wgan-gp": 60, "uned2019": 12}
@@ -121,6 +122,7 @@ def main() -> None:
         samples = labelgan.Generator.load(run, device="cpu", force=True).sample(arguments.samples, seed=1)
         found[model] = measured(samples.images_NCHW, extremes(trained_on, exclude if model != SHIPPED else []))
         path.write_text(json.dumps(found, indent=1))
+    print(measured_at() + "\n")
     print(table(found, json.loads(arguments.before.read_text()) if arguments.before else {}))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.store import SliceStore
 from labelgan.gan.inputs.compose import Composer, Conditions
@@ -54,6 +55,7 @@ def main() -> None:
     for site in (None, *generator.sites):
         conditions = None if site is None else Conditions(site=site)
         rows[f"samples, {site or 'not asked'}"] = sampled_values(generator, composer, conditions, given.num, given.seed)
+    print(measured_at() + "\n")
     print(f"| {', '.join(generator.channels)} | " + " | ".join(real) + " |")
     print("|---" * (1 + len(real)) + "|")
     for name, values in rows.items():

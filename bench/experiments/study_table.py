@@ -59,6 +59,8 @@ def differences(verdict: dict[str, Any], reference: str) -> list[str]:
 def main() -> None:
     folder, reference = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "classical"
     verdict, study = read_json(folder / "verdict.json"), read_json(folder / "study.json")
+    made = study["made_with"]
+    print(f"Measured at revision {made.get('git', 'unknown')} of labelgan {made['labelgan']}.", "")
     print(verdict["headline"], "", *means(verdict), "", *differences(verdict, reference), sep="\n")
     if verdict.get("multipliers"):
         print("\n| n | arm | DSC | patients that the reference needs | multiplier | |\n|---:|---|---:|---:|---:|---|")

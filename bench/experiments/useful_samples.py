@@ -31,6 +31,7 @@ from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
 from labelgan.core.files import read_json, write_json_atomic
 from labelgan.core.progress import Progress
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.curation import Curation, write_curation
 from labelgan.data.layouts.detect import read_cohort
@@ -186,6 +187,7 @@ def main() -> int:
     plan, ledger = plan_league(config, cohort), Ledger(given.league)
     store_job = next(job for job in plan.jobs.values() if job.kind == "prepare")
     store = SliceStore.open(ledger.folder(store_job) / STORE)
+    print(measured_at() + "\n")
     development, _ = split_patients(cohort.patients)
     found: dict[str, dict[str, Any]] = {}
     for fold in (fold for fold in plan.folds if len(fold.train) == given.size):

@@ -26,6 +26,7 @@ import pandas
 from scipy import stats
 
 from labelgan.core.files import write_json_atomic
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.scoring.metrics import METRICS
 from labelgan.study.verdict.statistics import Resamples, bootstrap_interval
@@ -297,6 +298,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of finished rows")
     given = parser.parse_args()
     kept = Kept(given.out)
+    print(measured_at())
     if given.part in ("intervals", "all"):
         intervals(given.studies, given.resamples)
     if given.part in ("errors", "all"):

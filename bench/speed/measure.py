@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any, Literal
 
 from labelgan.core.files import write_json_atomic
+from labelgan.core.provenance import measured_at
 from tools.sections import write_section
 
 ROOT = Path(__file__).parents[2]
@@ -281,9 +282,9 @@ def main(bench: Bench) -> None:
 
 def write(bench: Bench, figures: Sequence[Figure], loads: tuple[float, float]) -> None:
     """Puts figures into the document's section and the baseline's entry of their bench."""
-    told = (
-        f"`{bench.command}`. Load while it ran, runnable processes a core: {loads[0]:.1f} before, {loads[1]:.1f} after."
-    )
+    before, after = loads
+    told = f"`{bench.command}`. Load while it ran, runnable processes a core: {before:.1f} before, {after:.1f} after."
+    told = f"{told} {measured_at()}"
     write_section(DOCUMENT, bench.name, f"## {bench.title}\n\n{bench.text.strip()}\n\n{told}\n\n{as_table(figures)}")
     table = read_baseline(BASELINE) if BASELINE.exists() else {}
     table[bench.name] = {"load": [round(value, 2) for value in loads], "figures": [asdict(each) for each in figures]}

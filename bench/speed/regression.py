@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from bench.speed.benches import SCRIPTS, run_bench
 from bench.speed.measure import BASELINE, RATIO, ROOT, Figure
+from labelgan.core.provenance import measured_at
 
 TOLERANCE = 0.2
 
@@ -145,6 +146,7 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as folder:
         found = check(table, lambda name: run_bench(name, Path(folder), ["--short"]), options.tolerance)
+    print(measured_at() + "\n")
     print(as_text(found))
     flagged = [f"{bench}: {row.name}" for bench, rows in found.items() for row in rows if row.verdict in FLAGGED]
     print(f"{len(flagged)} flagged" + "".join(f"\n  {line}" for line in flagged))

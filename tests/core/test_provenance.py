@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import labelgan
 from labelgan.core import provenance as module
-from labelgan.core.provenance import git_revision, provenance
+from labelgan.core.provenance import git_revision, measured_at, provenance
 
 
 def test_versions_are_those_installed():
@@ -56,3 +56,10 @@ def test_without_git_there_is_no_revision(tmp_path, monkeypatch):
     (tmp_path / ".git").mkdir()
     monkeypatch.setenv("PATH", "")
     assert git_revision() is None
+
+
+def test_the_line_of_a_table_names_the_revision(monkeypatch):
+    monkeypatch.setattr(module, "git_revision", lambda: "abc123-dirty")
+    assert measured_at() == f"Measured at revision abc123-dirty of labelgan {labelgan.__version__}."
+    monkeypatch.setattr(module, "git_revision", lambda: None)
+    assert "unknown" in measured_at()

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from labelgan.cli.app import run_command
+from labelgan.core.provenance import measured_at
 from labelgan.seg.predict import Ensemble
 
 SIZES = ("200x200", "201x187")
@@ -87,6 +88,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         for channels in (1, 2):
             rows += compare(python, Path(work, str(channels)), channels, options.width)
+    print(measured_at() + "\n")
     print("| file | channels | slices | range of probabilities | largest difference |\n|---|---|---|---|---|")
     for row in rows:
         print(

@@ -24,6 +24,7 @@ from labelgan import api
 from labelgan.api import study as api_study
 from labelgan.config.study import StudyConfig
 from labelgan.core.files import read_json
+from labelgan.core.provenance import measured_at
 from labelgan.data.store import SliceStore
 from labelgan.study.cost import probe as cost_probe
 from labelgan.study.cost.estimate import estimate, makespan, sizes_of
@@ -123,6 +124,7 @@ def check_study(folder: Path) -> None:
     store = next(job for job in jobs if job.kind == PREPARE)
     manifest = SliceStore.open(ledger.folder(store) / STORE).manifest
     sizes = sizes_of(cohort, test, {"data": {case.id: float(case.count) for case in manifest.cases}})
+    print(measured_at() + "\n")
     print("| kind | jobs predicted | measured, s | predicted / measured |")
     print("|---|---:|---:|---:|")
     for kind, (count, measured, predicted_s) in other_half(jobs, ledger, seconds, sizes).items():
@@ -158,6 +160,7 @@ def main() -> None:
         ledger = Ledger(out)
         spent = run(plan, ledger)
         sizes = sizes_of(cohort, None, stored_slices(plan, ledger) or {})
+        print(measured_at())
         for name, clock in CLOCKS.items():
             probe = wall.by(clock)
             seconds = {key: both[clock] for key, both in spent.items()}

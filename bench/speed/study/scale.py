@@ -29,6 +29,7 @@ from labelgan import api
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import StudyConfig
+from labelgan.core.provenance import measured_at
 from labelgan.core.words import duration
 from labelgan.gan.inputs.inputs import make_inputs
 from labelgan.gan.trainer import Trainer
@@ -153,6 +154,7 @@ def main() -> None:
     # Nothing is known of what an audit takes on a GPU.
     config = StudyConfig(audited=False, segmenter=SegConfig.for_segmenter("li2018"))
     flops, cores = operations(config), core_rates()
+    print(measured_at() + "\n")
     print(f"{SIZE[0]}×{SIZE[1]}, r3gan and li2018 at their defaults; GFLOP a slice:")
     for kind, count in flops.items():
         print(f"- {kind}: {count / 1e9:,.1f}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.config.study import EngineConfig
+from labelgan.core.provenance import measured_at
 from labelgan.study.engine.base import Ended, EngineBase
 from labelgan.study.engine.ledger import Job, JobFolder, Ledger
 from labelgan.study.engine.local import LocalEngine
@@ -168,6 +169,7 @@ def main() -> None:
     )
     if arguments.folder is not None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
+    print(measured_at() + "\n")
     with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
         root = Path(place)
         if arguments.simulate:

@@ -25,7 +25,7 @@ from labelgan.core.errors import ConfigError
 MODEL_SOURCES: dict[str, str] = {
     "refiner": "after Shrivastava et al. 2017, in the game of Huang et al. 2024; settings of our own",
     "r3gan": "Huang et al. 2024",
-    "gan": "Goodfellow et al. 2014",
+    "gan": "Goodfellow et al. 2014; learning rates of our own, theirs explodes on slices",
     "dcgan": "Radford et al. 2016, section 4",
     "wgan": "Arjovsky et al. 2017, algorithm 1",
     "wgan-gp": "Gulrajani et al. 2017, algorithm 1",

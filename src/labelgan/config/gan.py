@@ -195,7 +195,8 @@ _DCGAN_NETWORK = {"family": "dcgan", "latent_dim": 100, "latent": "uniform", "wi
 
 AUTO_MODEL = "refiner"
 
-# What each model changes in the defaults: its paper's settings where the paper speaks.
+# What each model changes in the defaults: its paper's settings where the paper speaks and they work on slices. What is
+# not the paper's is listed in docs/guides/generators.md.
 MODELS: dict[str, dict[str, Any]] = {
     "r3gan": {},
     # Ours: phantoms and training slices with recombined lesions, made real by a small refiner in R3GAN's game. The

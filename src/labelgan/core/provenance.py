@@ -26,6 +26,11 @@ def provenance() -> dict[str, str]:
     return facts
 
 
+def measured_at() -> str:
+    """Gives the line that stands with every table of the benches: at which revision it was measured."""
+    return f"Measured at revision {git_revision() or 'unknown (no checkout)'} of labelgan {__version__}."
+
+
 def git_revision() -> str | None:
     """Gives the commit of the checkout that the package runs from, with ``-dirty`` for local changes, or None."""
     root = Path(__file__).resolve().parents[3]

@@ -25,6 +25,9 @@ GATE_OF = {
 }
 """Planted fault to the gate that it must fail."""
 
+ONE_DISGUISE = [f"training slices, {name}" for name in [*DISGUISES][1:-1]]
+"""Found more easily than all disguises at once; tests/audit/copies has each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Audited:

@@ -94,3 +94,11 @@ def tiny_study(study_cohort: Path, study_config: StudyConfig, tmp_path_factory: 
 
     out = tmp_path_factory.mktemp("tiny-study") / "study"
     return run_study(study_config, StudySources(study_cohort), out, engine=lambda ledger: InlineEngine(), device="cpu")
+
+
+@pytest.fixture
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies do their jobs in this process, so that no worker has to import torch first."""
+    from labelgan.study.engine.engines import ENGINES, InlineEngine
+
+    monkeypatch.setitem(ENGINES, "local", lambda ledger, config: InlineEngine())

@@ -73,7 +73,12 @@ def test_a_study_finds_the_run_again_that_it_starts_from(tmp_path):
 
 
 def test_a_study_in_one_call(study_cohort, study_config, tiny_study, tmp_path):
-    result = labelgan.run_study(study_cohort, tmp_path / "study", config=study_config, workers=2, device="cpu")
+    out, plan = Path(shutil.copytree(tiny_study.folder, tmp_path / "study")), tiny_study.plan
+    lost = [plan.members["fold-00", "classical"][0].key, *(job.key for job in plan.scores.values())]
+    for key in lost:
+        shutil.rmtree(out / "jobs" / key)
+    result = labelgan.run_study(study_cohort, out, config=study_config, workers=1, device="cpu")
+    assert (result.run.done, result.run.reused) == (len(lost), len(plan.jobs) - len(lost))
     assert result.verdict == tiny_study.verdict
     with pytest.raises(ConfigError, match="preset: is given beside a whole config"):
         labelgan.run_study(study_cohort, tmp_path / "other", config=study_config, preset="laptop")

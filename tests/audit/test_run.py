@@ -7,7 +7,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from audit_cases import GATE_OF, Audited
+from audit_cases import GATE_OF, ONE_DISGUISE, Audited
 from labelgan.audit.gates import ONE_HELD_OUT
 from labelgan.audit.run import PARTS, audit_slices, run_audit
 from labelgan.audit.slices import AuditData
@@ -140,7 +140,7 @@ def test_patients_whom_nobody_has_seen_pass_every_gate(phantoms):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", GATE_OF)
+@pytest.mark.parametrize("fault", [fault for fault in GATE_OF if fault not in ONE_DISGUISE])
 def test_a_whole_audit_finds_what_was_planted(phantoms, fault):
     report = phantoms.audit(phantoms.planted(fault))
     assert GATE_OF[fault] in {gate.name for gate in report.failed_gates}

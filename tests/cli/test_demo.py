@@ -19,6 +19,7 @@ from labelgan.cli import demo
 from labelgan.cli.app import app
 from labelgan.core.errors import DataError
 from labelgan.data.store import SliceStore
+from labelgan.study.engine.engines import ENGINES, InlineEngine
 from pages import elements, references, text_of
 
 PATIENTS, SAMPLES, STEPS = 4, 8, 2
@@ -53,12 +54,14 @@ def run(request, tiny_run, tmp_path_factory) -> Run:
     out, said = tmp_path_factory.mktemp("demo") / "new", []
     with pytest.MonkeyPatch.context() as patch:
         small = {"PATIENTS": PATIENTS, "SAMPLES": SAMPLES, "PICTURED": 3, "SIZE": 32, "SPACING_MM": 6.0}
-        small |= {"STUDY": ("generator.train.steps=2", "segmenter.train.steps=4"), "AUDIT": ("encoder.steps=5",)}
+        study = ("generator.train.steps=2", "segmenter.train.steps=4", "audited=false")
+        small |= {"STUDY": study, "AUDIT": ("encoder.steps=5",)}
         for name, value in small.items():
             patch.setattr(demo, name, value)
         patch.setattr(api, "phantom", functools.partial(api.phantom, shape=(48, 48, 12)))
         patch.setattr("labelgan.api.base.phantom_generator", lambda: tiny_run)
         patch.setattr(api, "phantom_generator", lambda: tiny_run)
+        patch.setitem(ENGINES, "local", lambda ledger, config: InlineEngine())
         last = demo.run_demo(out, from_scratch=request.param, steps=STEPS, say=said.append)
     return Run(out, said, last, request.param)
 

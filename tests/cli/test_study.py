@@ -55,6 +55,7 @@ def test_a_leak_is_refused_with_exit_code_3(capsys, study_cohort, tmp_path):
     assert "P009" in err
 
 
+@pytest.mark.usefixtures("jobs_here")
 def test_a_refused_job_gives_exit_code_3(capsys, study_cohort, tiny_study, tmp_path):
     from labelgan.gan.sample import sample_cohort
 

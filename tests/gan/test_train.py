@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -442,10 +441,10 @@ def test_the_last_good_checkpoint_outlives_an_explosion(phantom_store, tmp_path,
 # As a process
 
 
-KILLED_STEPS = 40
+STEPS = 24
 
 
-def command(store: SliceStore, out: Path, *more: str, steps: int = KILLED_STEPS) -> list[str]:
+def command(store: SliceStore, out: Path, *more: str, steps: int = STEPS) -> list[str]:
     changes = [*SETTINGS, f"train.steps={steps}", "train.checkpoint_every=1", "train.sample_every=20"]
     settings = [part for setting in changes for part in ("--set", setting)]
     train = [sys.executable, "-m", "labelgan", "train", str(store.path), "--out", str(out), "--model", "r3gan"]
@@ -455,7 +454,7 @@ def command(store: SliceStore, out: Path, *more: str, steps: int = KILLED_STEPS)
 @pytest.fixture(scope="module")
 def uninterrupted(phantom_store: SliceStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    config = tiny_config("r3gan", f"train.steps={KILLED_STEPS}", "train.checkpoint_every=1", "train.sample_every=20")
+    config = tiny_config("r3gan", f"train.steps={STEPS}", "train.checkpoint_every=1", "train.sample_every=20")
     return train_generator(phantom_store, out, config).run
 
 
@@ -475,26 +474,6 @@ def start_and_wait(arguments: list[str], out: Path, steps: int) -> subprocess.Po
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_at_the_same_bytes(phantom_store, uninterrupted, tmp_path):
-    out, chance, kills = tmp_path / "run", random.Random(0), 0
-    for steps in (0, 1, 16):
-        process = start_and_wait(command(phantom_store, out, "--resume"), out, steps)
-        time.sleep(chance.uniform(0.0, 0.04))
-        process.kill()
-        process.communicate(timeout=60)
-        kills += process.returncode == -signal.SIGKILL
-    assert kills == 3
-    assert 17 <= newest_step(out) < KILLED_STEPS
-    finished = subprocess.run(
-        command(phantom_store, out, "--resume"), capture_output=True, text=True, timeout=120, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert weights(out) == weights(uninterrupted)
-    assert [row["step"] for row in metrics(out)] == [row["step"] for row in metrics(uninterrupted)]
-    assert not list((out / "checkpoints").glob(".*"))
-
-
-@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(phantom_store, uninterrupted, tmp_path):
     out = tmp_path / "run"
     process = start_and_wait(command(phantom_store, out), out, 3)
@@ -505,15 +484,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(phantom_store, uninterrupted, tmp_pa
         f"interrupted; the state is saved. Go on with: labelgan train {phantom_store.path} --out {out} --resume" in err
     )
     assert "Traceback" not in err
-    assert 3 <= newest_step(out) < KILLED_STEPS
-    config = tiny_config("r3gan", f"train.steps={KILLED_STEPS}", "train.checkpoint_every=1", "train.sample_every=20")
+    assert 3 <= newest_step(out) < STEPS
+    config = tiny_config("r3gan", f"train.steps={STEPS}", "train.checkpoint_every=1", "train.sample_every=20")
     train_generator(phantom_store, out, config, resume=True)
     assert weights(out) == weights(uninterrupted)
-
-
-def test_a_second_process_in_the_same_folder_is_refused(phantom_store, tmp_path):
-    out = tmp_path / "run"
-    with lock_folder(out):
-        second = subprocess.run(command(phantom_store, out), capture_output=True, text=True, timeout=120, check=False)
-    assert second.returncode == 2
-    assert second.stderr.splitlines()[-1] == f"error: {out}: another process is at work in this folder"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit_cases import GATE_OF, Audited
+from audit_cases import GATE_OF, ONE_DISGUISE, Audited
 from labelgan.audit.copies.copies import CERTAIN, Comparable, Limit, Space, closeness_of, limits_of, neighbours
 from labelgan.audit.slices import AuditSlices
 from labelgan.config.audit import AuditConfig
@@ -84,10 +84,6 @@ def test_patients_whom_nobody_has_seen_pass_every_gate(audited):
     report = audited.audit(audited.unseen)
     assert [gate.passed for gate in report.gates] == [True] * 5, report.gates
     assert (report.finding("copies.share").value or 0) <= 0.05
-
-
-# One disguise alone is found more easily than all at once: a long drill.
-ONE_DISGUISE = [f"training slices, {name}" for name in [*DISGUISES][1:-1]]
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,6 @@ def test_a_second_run_does_nothing_again(tiny_study, study_config, study_cohort)
     assert {path.name for path in before if before[path] != after[path]} <= free
 
 
-def test_scores_are_the_same_again(tiny_study, study_config, study_cohort, tmp_path):
-    result = run_study(study_config, StudySources(study_cohort), tmp_path / "b", engine=inline, device="cpu")
-    assert (tmp_path / "b" / "scores.csv").read_bytes() == (tiny_study.folder / "scores.csv").read_bytes()
-    assert result.verdict == tiny_study.verdict
-
-
 def test_a_lost_job_is_done_again_and_nothing_else(tiny_study, study_config, study_cohort, tmp_path):
     out = shutil.copytree(tiny_study.folder, tmp_path / "study")
     score = next(iter(tiny_study.plan.scores.values()))

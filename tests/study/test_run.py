@@ -211,7 +211,7 @@ def test_a_parent_generator_that_saw_the_held_out_is_refused(study_cohort, tiny_
 
 def test_a_folder_of_something_else_is_left_alone(study_cohort, tmp_path):
     (tmp_path / "thesis.doc").write_text("mine")
-    with pytest.raises(DataError, match="not empty and holds no study"):
+    with pytest.raises(DataError, match="is not empty; it holds no study, so name another folder"):
         run_study(tiny_study_config(), StudySources(study_cohort), tmp_path, engine=inline)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.doc"]
 

@@ -9,6 +9,15 @@ import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
+# Phantoms of half the resolution, and a study's jobs in the kernel itself.
+SMALLER = """
+import functools
+import labelgan
+from labelgan.study.engine.engines import ENGINES, InlineEngine
+labelgan.phantom = functools.partial(labelgan.phantom, shape=(66, 128, 28))
+ENGINES["local"] = lambda ledger, config: InlineEngine()
+"""
+
 # Name, the parameters that are made small, and what must be said on the way.
 RUNS = [
     (
@@ -49,7 +58,7 @@ def test_a_notebook_runs_to_its_end(name, small, said, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     notebook = read(name)
     parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    parameters.source += f"\n{small}"
+    parameters.source += f"\n{small}\n{SMALLER}"
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     words = "".join(output.text for output in outputs if output.output_type == "stream")

@@ -25,7 +25,7 @@ from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import Event, run_jobs
 from labelgan.study.places import Places
 from labelgan.study.plan import GENERATOR, MEMBER, SAMPLE, Plan
-from labelgan.study.run import StudySources, look, make_plan
+from labelgan.study.run import StudySources, make_plan, scan_cohorts
 
 ROOT = Path("cache/studies")
 DATA = Path("../shared/data")
@@ -51,7 +51,7 @@ def planned(name: str) -> tuple[StudyConfig, StudySources, Plan]:
     config = study_config(settings=[*SIZES, *settings])
     sources = study_sources(DATA / data)
     # With cohort.json in place nothing of the scans is read but their sizes and times.
-    cohort, test = look(sources, ROOT / name)
+    cohort, test = scan_cohorts(sources, ROOT / name)
     return config, sources, make_plan(config, sources, cohort, test)
 
 

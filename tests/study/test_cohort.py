@@ -14,7 +14,7 @@ from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.reading.read import voxel_hash
 from labelgan.study import cohort as module
 from labelgan.study.cohort import facts_of, know_cohort, require_one_patient_a_scan
-from labelgan.study.run import StudySources, look
+from labelgan.study.run import StudySources, scan_cohorts
 from tiny import with_twin
 
 
@@ -121,7 +121,7 @@ def test_alike_patients_are_warned_of_below_the_limit(phantom_cohort, tmp_path, 
     (line,) = known.warnings
     assert line.startswith("patients P001 and P009 may be one person")
     warned: list[str] = []
-    look(StudySources(twins), tmp_path / "study", prepare=PREPARE, warn=warned.append)
+    scan_cohorts(StudySources(twins), tmp_path / "study", prepare=PREPARE, warn=warned.append)
     assert warned == [line]
 
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.pictures import WORST, study_pictures
-from labelgan.study.run import StudySources, look
+from labelgan.study.run import StudySources, scan_cohorts
 
 
 def test_pictures_of_a_finished_study(tiny_study, study_cohort, tmp_path):
-    cohort, test = look(StudySources(study_cohort), tmp_path)
+    cohort, test = scan_cohorts(StudySources(study_cohort), tmp_path)
     ledger = Ledger(tiny_study.folder)
     pictures = study_pictures(tiny_study.plan, ledger, cohort, test)
     assert list(pictures.synthetic) == list(pictures.real) == ["fold-00", "fold-01"]
@@ -27,7 +27,7 @@ def test_pictures_of_a_finished_study(tiny_study, study_cohort, tmp_path):
 
 
 def test_what_has_moved_or_is_not_done_is_left_out(tiny_study, study_cohort, tmp_path):
-    cohort, test = look(StudySources(study_cohort), tmp_path)
+    cohort, test = scan_cohorts(StudySources(study_cohort), tmp_path)
     out = shutil.copytree(tiny_study.folder, tmp_path / "study")
     ledger = Ledger(out)
     (ledger.folder(tiny_study.plan.generators["fold-00"]) / "done.json").unlink()

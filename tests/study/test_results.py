@@ -9,7 +9,7 @@ import pytest
 from labelgan.scoring.scores_csv import COLUMNS
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.results import scores_csv, shareable, study_json, write_if_new
-from labelgan.study.run import StudySources, look
+from labelgan.study.run import StudySources, scan_cohorts
 
 
 def test_undefined_values_are_empty(tiny_study, tmp_path):
@@ -32,7 +32,7 @@ def test_what_is_not_scored_is_left_out_and_the_study_incomplete(tiny_study, stu
     ledger, job = Ledger(out), tiny_study.plan.scores["fold-01", "classical"]
     shutil.rmtree(ledger.folder(job))
     assert len(scores_csv(tiny_study.plan, ledger).splitlines()) == 1 + 2 * 4 - 2
-    cohort, test = look(StudySources(study_cohort), tmp_path)
+    cohort, test = scan_cohorts(StudySources(study_cohort), tmp_path)
     facts = study_json(tiny_study.plan, ledger, study_config, cohort, test, [{"job": job.key}])
     assert (facts["status"], facts["failed"]) == ("incomplete", [{"job": job.key}])
     assert next(entry for entry in facts["cost"] if entry["kind"] == "score")["jobs"] == 3
@@ -55,7 +55,7 @@ def test_the_command_is_told_where_there_was_one(
     tiny_study, study_config, study_cohort, tmp_path, monkeypatch, arguments, command
 ):
     monkeypatch.setattr(sys, "argv", arguments)
-    cohort, test = look(StudySources(study_cohort), tmp_path)
+    cohort, test = scan_cohorts(StudySources(study_cohort), tmp_path)
     facts = study_json(tiny_study.plan, Ledger(tiny_study.folder), study_config, cohort, test, [])
     assert facts["command"] == command
 

@@ -20,7 +20,7 @@ from labelgan.scoring.scores_csv import COLUMNS
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.plan import MEMBER
-from labelgan.study.run import StudySources, again, look, make_plan, run_study
+from labelgan.study.run import StudySources, make_plan, rebuild_report, run_study, scan_cohorts
 from tiny import tiny_study_config
 
 
@@ -95,14 +95,14 @@ def test_another_reference_is_asked_of_the_work_that_is_done(study_cohort, tmp_p
 def test_the_page_is_built_again(tiny_study, tmp_path):
     out = shutil.copytree(tiny_study.folder, tmp_path / "study")
     (out / "report.html").unlink()
-    assert again(out) == out / "report.html"
+    assert rebuild_report(out) == out / "report.html"
     assert "data:image/png;base64," in (out / "report.html").read_text()
     # Without its cohort, the page still has the numbers.
     places = json.loads((out / "places.json").read_text())
     (out / "places.json").write_text(json.dumps({**places, "data": str(tmp_path / "gone")}))
-    again(out)
+    rebuild_report(out)
     with pytest.raises(DataError, match="holds no study"):
-        again(tmp_path / "nowhere")
+        rebuild_report(tmp_path / "nowhere")
 
 
 def test_a_failed_job_is_named_and_the_rest_goes_on(study_cohort, tmp_path):
@@ -181,7 +181,7 @@ def test_what_was_rejected_takes_part_in_what_a_job_is(study_cohort, tiny_sample
     sources, config = StudySources(study_cohort, synthetic=theirs), tiny_study_config('arms=["classical+synthetic"]')
 
     def keys() -> set[str]:
-        known, _ = look(sources, tmp_path)
+        known, _ = scan_cohorts(sources, tmp_path)
         plan = make_plan(config, sources, known, None)
         return {job.key for members in plan.members.values() for job in members}
 

@@ -37,7 +37,7 @@ from labelgan.study.engine.worker import run_folder
 from labelgan.study.jobs import STORE
 from labelgan.study.places import Places
 from labelgan.study.plan import PREPARE, Plan
-from labelgan.study.run import StudySources, look, make_plan
+from labelgan.study.run import StudySources, make_plan, scan_cohorts
 
 ARMS = '["classical", "classical+copypaste", "classical+synthetic"]'
 CLOCKS = {"processor": PROCESSOR, "wall": WALL}
@@ -118,7 +118,7 @@ def jobs_of(ledger: Ledger) -> list[Job]:
 def check_study(folder: Path) -> None:
     """Prints how well every second job of a study predicts the others."""
     places, ledger = Places.of(folder / "jobs" / "any"), Ledger(folder)
-    cohort, test = look(StudySources(places.data, places.test), folder)
+    cohort, test = scan_cohorts(StudySources(places.data, places.test), folder)
     jobs = jobs_of(ledger)
     seconds = finished(jobs, ledger)
     store = next(job for job in jobs if job.kind == PREPARE)
@@ -149,7 +149,7 @@ def main() -> None:
         root = Path(place)
         api.phantom(root / "cohort", arguments.patients, 0)
         sources, out, config = StudySources(root / "cohort"), root / "study", settings(arguments.steps)
-        cohort, _ = look(sources, out)
+        cohort, _ = scan_cohorts(sources, out)
         plan = make_plan(config, sources, cohort, None)
         kinds = set(plan.counts())
         wall = cost_probe.measure(plan.jobs, kinds, config, cohort, device="cpu", threads=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from labelgan.config.base import Settings
     from labelgan.config.study import StudyConfig
     from labelgan.study.cost.estimate import Estimate
-    from labelgan.study.engine.scheduler import Event
     from labelgan.study.plan import Plan
     from labelgan.study.run import StudyResult, StudySources
 
@@ -56,7 +56,9 @@ def study_config(
     if config is not None:
         if given:
             raise ConfigError(given[0], f"is settled by {config}; change single settings with --set")
-        return _applied(_found_again(StudyConfig.from_toml(Path(config)), Path(config).parent).replace(own), settings)
+        return _applied(
+            _with_recorded_parent(StudyConfig.from_toml(Path(config)), Path(config).parent).replace(own), settings
+        )
     parent = None
     if start_from is not None:
         parent = _parent(start_from)
@@ -82,7 +84,7 @@ def _applied(config: StudyConfig, settings: Settings) -> StudyConfig:
     return config
 
 
-def _found_again(config: StudyConfig, study: Path) -> StudyConfig:
+def _with_recorded_parent(config: StudyConfig, study: Path) -> StudyConfig:
     """A study's settings, with the run that its generators start from where the study's places.json says it lies."""
     from labelgan.core.files import read_json
     from labelgan.study.places import PLACES
@@ -134,46 +136,13 @@ def study_plan(
     """Plans a study and estimates what it costs, without running anything; see `study.cost`."""
     from labelgan.study.cost.estimate import estimate_plan
     from labelgan.study.engine.ledger import Ledger
-    from labelgan.study.run import gpus_of_a_job, look, make_plan
+    from labelgan.study.run import gpus_of_a_job, make_plan, scan_cohorts
 
     out = Path(out)
-    cohort, test = look(sources, out, report, config.prepare, tell)
+    cohort, test = scan_cohorts(sources, out, report, config.prepare, tell)
     plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
     ledger = Ledger(out)
     return plan, estimate_plan(plan, ledger, config, cohort, test, workers=workers, device=device, tell=tell)
-
-
-def run_study(
-    config: StudyConfig,
-    sources: StudySources,
-    out: str | Path,
-    *,
-    engine: str = "local",
-    workers: int | None = None,
-    engine_settings: Settings = (),
-    device: str = "auto",
-    look_report: Report | None = None,
-    report: Report | None = None,
-    tell: Callable[[Event], None] | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> StudyResult:
-    """Runs a study, or what is left of it; see `study.run.run_study`. Its report lies in ``out/report.html``."""
-    from labelgan.config.study import EngineConfig
-    from labelgan.study.run import run_study
-
-    changed = EngineConfig().replace({} if workers is None else {"workers": workers}).with_settings(engine_settings)
-    return run_study(
-        config,
-        sources,
-        Path(out),
-        engine=engine,
-        engine_config=changed,
-        device=device,
-        look_report=look_report,
-        report=report,
-        tell=tell,
-        warn=warn,
-    )
 
 
 def study(
@@ -211,20 +180,32 @@ def study(
         >>> result = labelgan.run_study("scans", "study", preset="laptop", settings=["folds=5"])  # doctest: +SKIP
         >>> result.verdict["headline"]  # doctest: +SKIP
     """
+    from labelgan.config.study import EngineConfig
+    from labelgan.study.run import run_study
+
     if config is not None and named:
         raise ConfigError(next(iter(named)), "is given beside a whole config; give one or the other")
     config = config or study_config(**named)
     if reference is not None:
         config = config.model_copy(update={"reference": reference})
     sources = study_sources(data, test=test, synthetic=synthetic, start_from=config.start_from)
-    return run_study(config, sources, out, engine=engine, workers=workers, device=device, report=report)
+    return run_study(
+        config,
+        sources,
+        Path(out),
+        engine=engine,
+        engine_config=EngineConfig.of(workers),
+        device=device,
+        report=report,
+        warn=lambda line: warnings.warn(line, stacklevel=2),
+    )
 
 
 def build_report(folder: str | Path) -> Path:
     """Builds report.html of a study's folder again, and gives its path."""
-    from labelgan.study.run import again
+    from labelgan.study.run import rebuild_report
 
-    return again(Path(folder))
+    return rebuild_report(Path(folder))
 
 
 def verdict(folder: str | Path) -> dict[str, Any]:

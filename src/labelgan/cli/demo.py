@@ -106,7 +106,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
             api.sample(run, synthetic, SAMPLES, seed=1, force=True, report=progress)
         return f"{SAMPLES} labelled slices"
 
-    def look_closely() -> str:
+    def audit_samples() -> str:
         with Progress("audit", "part") as progress:
             report = api_audit.audit(synthetic, store, out / "audit", exclude=held_out, settings=AUDIT, report=progress)
         failed = ", ".join(gate.name for gate in report.failed_gates)
@@ -124,9 +124,11 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
                 "prepare.every": EVERY,
             },
         ).with_settings(STUDY)
+        from labelgan.study.run import run_study
+
         sources = api_study.study_sources(cohort, start_from=config.start_from)
         with Progress("study", "job") as progress:
-            result = api_study.run_study(config, sources, out / "study", report=progress)
+            result = run_study(config, sources, out / "study", report=progress)
         found["verdict"] = result.verdict["headline"] if result.verdict else "The study did not come to an end."
         return f"{result.run.done} jobs, {len(result.run.failed)} failed. {found['verdict']}"
 
@@ -142,7 +144,7 @@ def run_demo(out: Path, *, from_scratch: bool = False, steps: int = 300, say: Ca
     stage(f"sample {run} --num {SAMPLES} --out {synthetic} --seed 1", draw)
     stage(f"check {synthetic}", checked(synthetic))
     stage(
-        f"audit {synthetic} --train {store} --exclude {excluded} --out {out / 'audit'} --set {AUDIT[0]}", look_closely
+        f"audit {synthetic} --train {store} --exclude {excluded} --out {out / 'audit'} --set {AUDIT[0]}", audit_samples
     )
     stage(
         f"study {cohort} --out {out / 'study'} --preset laptop{parent} --folds 2 --ensemble 1 --samples {SAMPLES} "

@@ -112,7 +112,7 @@ def study(
     )
     sources = api.study_sources(data, test=test, synthetic=synthetic, start_from=planned.start_from)
     if dry_run:
-        with using(pseudonymise), Progress("look", "case") as progress:
+        with using(pseudonymise), Progress("scan", "case") as progress:
             plan, estimate = api.study_plan(
                 planned, sources, out, workers=workers, device=device, report=progress, tell=say
             )
@@ -120,16 +120,18 @@ def study(
 
         print_plan(plan, estimate)
         return
-    with using(pseudonymise), Progress("look", "case") as looking, Progress("study", "job") as progress:
-        result = api.run_study(
+    from labelgan.config.study import EngineConfig
+    from labelgan.study.run import run_study
+
+    with using(pseudonymise), Progress("scan", "case") as scanning, Progress("study", "job") as progress:
+        result = run_study(
             planned,
             sources,
             out,
             engine=engine,
-            workers=workers,
-            engine_settings=engine_settings or (),
+            engine_config=EngineConfig.of(workers, engine_settings or ()),
             device=device,
-            look_report=looking,
+            scan_report=scanning,
             report=progress,
             tell=_tell,
             warn=lambda line: say(f"warning: {line}"),

@@ -177,4 +177,9 @@ class EngineConfig(Config):
     cluster: Literal["slurm", "local"] = Field(
         default="slurm", description="slurm: where submitit submits; local: processes of this machine, to try it out"
     )
-    poll_s: float = Field(default=5.0, gt=0, description="slurm: seconds between two looks at the job folders")
+    poll_s: float = Field(default=5.0, gt=0, description="slurm: seconds between two readings of the job folders")
+
+    @classmethod
+    def of(cls, workers: int | None = None, settings: Settings = ()) -> EngineConfig:
+        """Gives the defaults with a number of workers, where one is named, and changed settings."""
+        return cls().replace({} if workers is None else {"workers": workers}).with_settings(settings)

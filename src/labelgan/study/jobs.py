@@ -7,9 +7,9 @@ finds its checkpoints there and goes on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from labelgan.data.volume import LESION, ImageRef
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Judge
 from labelgan.seg.folder import SegmenterFolder
+from labelgan.study.engine.worker import Context
 from labelgan.study.places import Places
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
 
@@ -94,21 +95,6 @@ RESULT = "result.nii.gz"
 TRAINED = "trained.json"
 
 
-class Context(Protocol):
-    """Arguments of a job; see `study.engine.worker.Context`."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def params(self) -> Mapping[str, Any]: ...
-    @property
-    def inputs(self) -> Mapping[str, Path]: ...
-    @property
-    def results(self) -> Mapping[str, Mapping[str, Any]]: ...
-    @property
-    def folder(self) -> Path: ...
-
-
 def run(context: Context) -> dict[str, Any]:
     """Does a job of any kind and gives its result. Its errors tell no path above the study's and cohorts' folders."""
     places = Places.of(context.folder)
@@ -134,7 +120,7 @@ def train_generator(context: Context, places: Places) -> dict[str, Any]:
     from labelgan.gan.train import train_generator
 
     store = SliceStore.open(context.inputs["store"] / STORE)
-    config = _here(GanConfig.build(context.params["config"]), places)
+    config = _on_device(GanConfig.build(context.params["config"]), places)
     parent = places.start_from if context.params["start_from"] is not None else None
 
     def train() -> dict[str, Any]:
@@ -221,7 +207,7 @@ def train_member(context: Context, places: Places) -> dict[str, Any]:
     settings["train"]["seed"] = context.params["seed"]
     if "share" in context.inputs and settings["train"]["synthetic_share"] < 1:
         settings["train"]["synthetic_share"] = context.results["share"]["share"]
-    config = _here(SegConfig.build(settings), places)
+    config = _on_device(SegConfig.build(settings), places)
     synthetic = context.inputs["samples"] / COHORT if "samples" in context.inputs else None
     if "external" in context.params:
         synthetic = places.synthetic
@@ -331,7 +317,7 @@ def _cases(context: Context, places: Places) -> list[Case]:
     return cases
 
 
-def _here(config: Training, places: Places) -> Training:
+def _on_device(config: Training, places: Places) -> Training:
     return config.replace({"train.device": places.device})
 
 

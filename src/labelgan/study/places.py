@@ -12,22 +12,31 @@ _OPTIONAL = ("test", "start_from", "synthetic", "pseudonymise")
 
 
 @dataclass(frozen=True)
-class Places:
-    """Places of a study's data on this machine: no part of what a job makes, so no part of its key.
+class StudySources:
+    """Folders that a study reads.
 
     Attributes:
         data: cohort that is trained on.
         test: cohort that is tested on, where it is another.
         start_from: run folder that generators are tuned from.
         synthetic: labelled cohort that stands in for generators.
-        device: where jobs compute: auto, cpu, cuda.
-        pseudonymise: key file of the pseudonyms that cases are read under; see `data.pseudonyms`.
     """
 
     data: Path
     test: Path | None = None
     start_from: Path | None = None
     synthetic: Path | None = None
+
+
+@dataclass(frozen=True)
+class Places(StudySources):
+    """Places of a study's data on this machine: no part of what a job makes, so no part of its key.
+
+    Attributes:
+        device: where jobs compute: auto, cpu, cuda.
+        pseudonymise: key file of the pseudonyms that cases are read under; see `data.pseudonyms`.
+    """
+
     device: str = "auto"
     pseudonymise: Path | None = None
 

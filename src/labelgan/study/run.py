@@ -1,4 +1,4 @@
-"""A whole study: look at the cohort, plan, run what is not done, and say what came out."""
+"""A whole study: scan the cohorts, plan, run what is not done, write the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from labelgan.study.engine.base import Engine
 from labelgan.study.engine.engines import make_engine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import Event, Failure, RunSummary, run_jobs
-from labelgan.study.places import PLACES, Places
+from labelgan.study.places import PLACES, Places, StudySources
 from labelgan.study.plan import ExternalSamples, Plan, plan_study
 from labelgan.study.results import (
     CONFIG,
@@ -36,16 +36,6 @@ from labelgan.study.results import (
     write_if_new,
     write_verdict,
 )
-
-
-@dataclass(frozen=True)
-class StudySources:
-    """Folders of a study's data; see `study.places.Places`."""
-
-    data: Path
-    test: Path | None = None
-    start_from: Path | None = None
-    synthetic: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class StudyResult:
         return self.run.failed
 
 
-def look(
+def scan_cohorts(
     sources: StudySources,
     out: Path,
     report: Report | None = None,
@@ -120,7 +110,7 @@ def run_study(
     engine: str | Callable[[Ledger], Engine] = "local",
     engine_config: EngineConfig | None = None,
     device: str = "auto",
-    look_report: Report | None = None,
+    scan_report: Report | None = None,
     report: Report | None = None,
     tell: Callable[[Event], None] | None = None,
     warn: Callable[[str], None] | None = None,
@@ -136,7 +126,7 @@ def run_study(
         engine: key of ``study.engines.ENGINES``, or a function that makes one.
         engine_config: its settings.
         device: where jobs compute.
-        look_report: called for every case whose files are new or have changed.
+        scan_report: called for every case whose files are new or have changed.
         report: called after every job with (done, in all, label).
         tell: called with every event.
         warn: called with a line about the cohorts.
@@ -149,9 +139,9 @@ def run_study(
     _require_study_folder(out)
     _require_same_names(out)
     with lock_folder(out):
-        cohort, test = look(sources, out, look_report, config.prepare, warn)
+        cohort, test = scan_cohorts(sources, out, scan_report, config.prepare, warn)
         plan = make_plan(config, sources, cohort, test, gpus=gpus_of_a_job(device))
-        Places(sources.data, sources.test, sources.start_from, sources.synthetic, device, keyfile()).write(out)
+        Places(**vars(sources), device=device, pseudonymise=keyfile()).write(out)
         write_if_new(out / CONFIG, shareable(config).to_toml())
         ledger = Ledger(out)
         made = make_engine(engine, ledger, engine_config) if isinstance(engine, str) else engine(ledger)
@@ -176,7 +166,7 @@ def conclude(
     """
     scores = scores_csv(plan, ledger)
     facts = study_json(plan, ledger, config, cohort, test, [failure.record() for failure in failed])
-    before, verdict = _as_left(out / STUDY), _as_left(out / VERDICT)
+    before, verdict = _read_if_whole(out / STUDY), _read_if_whole(out / VERDICT)
     if not facts["command"]:
         facts["command"] = before.get("command", "")
     same = {key: value for key, value in facts.items() if key not in ("made_with", "command")}
@@ -195,7 +185,7 @@ def conclude(
     return verdict
 
 
-def _as_left(path: Path) -> dict[str, Any]:
+def _read_if_whole(path: Path) -> dict[str, Any]:
     """Reads a file of an earlier run that can be made again; nothing where it is missing or torn."""
     try:
         content = read_json(path)
@@ -218,7 +208,7 @@ def write_report(
     return write_study_report(out, pictures=pictures)
 
 
-def again(out: Path) -> Path:
+def rebuild_report(out: Path) -> Path:
     """Builds the page of a study's folder again, with the pictures where the data still lies where it was.
 
     Raises:
@@ -232,7 +222,7 @@ def again(out: Path) -> Path:
         given = {key: Path(content[key]) for key in ("test", "start_from", "synthetic") if content.get(key)}
         sources = StudySources(Path(content["data"]), **given)
         with using(content.get("pseudonymise")):
-            cohort, test = look(sources, out)
+            cohort, test = scan_cohorts(sources, out)
             plan = make_plan(config, sources, cohort, test)
             return write_report(out, plan, Ledger(out), cohort, test)
     except (ConfigError, DataError, KeyError):

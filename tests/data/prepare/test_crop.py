@@ -12,7 +12,7 @@ from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.cohort import PackedBrain
 from labelgan.data.prepare.crop import Reach, crop_warning, fitting_spacing, require_lesions_inside
 from labelgan.study.cohort import cropped_lesions, know_cohort
-from labelgan.study.run import StudySources, look
+from labelgan.study.run import StudySources, scan_cohorts
 
 
 def test_a_reach_is_measured_from_the_centre_of_the_field_of_view():
@@ -95,6 +95,6 @@ def test_a_study_refuses_slices_that_cut_lesions_off_before_anything_is_trained(
     assert cropped_lesions(again, whole) == cropped_lesions(cohort, whole)  # kept
     assert cropped_lesions(again, cut)[0] > 0
     with pytest.raises(DataError, match="of the lesion voxels lie outside the slices"):
-        look(StudySources(study_cohort), tmp_path, prepare=cut)
-    look(StudySources(study_cohort), tmp_path, prepare=PrepareConfig(size=(8, 8), max_cropped=1))
-    look(StudySources(study_cohort), tmp_path, prepare=PrepareConfig(size=(8, 8), spacing_mm="auto"))
+        scan_cohorts(StudySources(study_cohort), tmp_path, prepare=cut)
+    scan_cohorts(StudySources(study_cohort), tmp_path, prepare=PrepareConfig(size=(8, 8), max_cropped=1))
+    scan_cohorts(StudySources(study_cohort), tmp_path, prepare=PrepareConfig(size=(8, 8), spacing_mm="auto"))

@@ -136,7 +136,7 @@ def run_study(
         LeakError: one scan stands under two patients, or on both sides.
         KeyboardInterrupt: interrupted; everything finished stays done.
     """
-    _require_study_folder(out)
+    require_study_folder(out)
     _require_same_names(out)
     with lock_folder(out):
         cohort, test = scan_cohorts(sources, out, scan_report, config.prepare, warn)
@@ -229,11 +229,11 @@ def rebuild_report(out: Path) -> Path:
         return write_report(out)
 
 
-def _require_study_folder(out: Path) -> None:
+def require_study_folder(out: Path) -> None:
+    """Raises DataError where a folder is full and holds neither a study nor the scan of a dry run."""
     if not (out / CONFIG).is_file():
-        require_free(
-            out, "it holds no study, so name another folder", {"jobs", "cohort.json", "test-cohort.json", PLACES}
-        )
+        scanned = [name + ending for name in ("cohort", "test-cohort") for ending in (".json", "-fingerprints.npz")]
+        require_free(out, "it holds no study, so name another folder", ["jobs", PLACES, *scanned])
 
 
 def _require_same_names(out: Path) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from labelgan.api.study import run_study, study_config, study_sources
+from labelgan.api.study import study_config, study_sources
+from labelgan.config.study import EngineConfig
 from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.case import Case
@@ -26,6 +27,7 @@ from labelgan.data.layouts.detect import read_cohort
 from labelgan.scoring.metrics import METRICS
 from labelgan.study.cohort import know_cohort
 from labelgan.study.folds import draw_order
+from labelgan.study.run import run_study
 
 
 def write_cohort(cases: Sequence[Case], root: Path, *, random_masks: bool = False) -> Path:
@@ -93,7 +95,7 @@ def main() -> None:
     print("|---|---|---:|---:|---:|---|---:|---|")
     for planted, name in (("unseen patients", "synthetic"), ("random masks", "random")):
         sources = study_sources(given.work / "train", test=given.work / "test", synthetic=given.work / name)
-        result = run_study(config, sources, given.work / "studies", engine_settings=[f"workers={given.workers}"])
+        result = run_study(config, sources, given.work / "studies", engine_config=EngineConfig.of(given.workers))
         assert result.run.complete, [failure.reason for failure in result.failures]
         shutil.copy(given.work / "studies" / "verdict.json", given.work / f"verdict-{name}.json")
         means = {(row["arm"], row["metric"]): row["mean"] for row in result.verdict["summary"]}

@@ -17,7 +17,7 @@ import signal
 import threading
 from pathlib import Path
 
-from labelgan.api.study import run_study, study_config, study_sources
+from labelgan.api.study import study_config, study_sources
 from labelgan.config.study import StudyConfig
 from labelgan.core.files import write_text_atomic
 from labelgan.study.engine.engines import InlineEngine
@@ -25,7 +25,7 @@ from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import Event, run_jobs
 from labelgan.study.places import Places
 from labelgan.study.plan import GENERATOR, MEMBER, SAMPLE, Plan
-from labelgan.study.run import StudySources, make_plan, scan_cohorts
+from labelgan.study.run import StudySources, make_plan, run_study, scan_cohorts
 
 ROOT = Path("cache/studies")
 DATA = Path("../shared/data")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from labelgan.scoring.metrics import score_masks
 from labelgan.study import jobs
 from labelgan.study.cohort import facts_of, know_cohort
 from labelgan.study.engine.ledger import JobFolder, Ledger
-from labelgan.study.engine.worker import context_of
+from labelgan.study.engine.worker import Context, context_of
 from labelgan.study.jobs import (
     PREDICTIONS,
     RESULT,
@@ -37,15 +36,9 @@ from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPA
 from labelgan.study.run import _require_same_names
 
 
-@dataclass
-class Given:
+def given_to(kind: str, params: dict[str, Any], folder: Path = Path(), **more: Any) -> Context:
     """A job's context, by hand."""
-
-    kind: str
-    params: dict[str, Any]
-    inputs: dict[str, Path] = field(default_factory=dict)
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    folder: Path = Path()
+    return Context(kind, params, **{"inputs": {}, "results": {}, **more}, folder=folder)
 
 
 def test_a_training_that_ended_outlives_a_kill_before_its_job_is_done(tmp_path):
@@ -100,7 +93,7 @@ def test_filtered_samples_are_judged_by_the_fold_alone(study, tiny_study, monkey
     monkeypatch.setattr("labelgan.study.jobs.sample_judge", sample_judge)
     params = {**given.params, "filtered": True}
     inputs = {**given.inputs, "store": store}
-    result = run(Given(SAMPLE, params, inputs, dict(given.results), given.folder))
+    result = run(given_to(SAMPLE, params, given.folder, inputs=inputs, results=given.results))
     assert asked == [(given.inputs["generator"] / "run", store / "store")]
     assert result["samples"] == given.params["num"]
     assert result["left_out"] == {"copy": given.params["num"] - 1}
@@ -159,7 +152,7 @@ def test_the_best_share_is_chosen_and_of_equals_the_smallest():
     def judged(**dsc: list[float | None]) -> float:
         results = {f"share-{key[1:]}": {"rows": [{"dsc": value} for value in values]} for key, values in dsc.items()}
         shares = [float(key[1:]) for key in dsc]
-        return choose_share(Given(CHOOSE, {"shares": shares}, results=results), Places(Path()))["share"]
+        return choose_share(given_to(CHOOSE, {"shares": shares}, results=results), Places(Path()))["share"]
 
     assert judged(s1=[0.1, 0.3], s2=[0.5, 0.3]) == 2
     assert judged(s1=[0.4, 0.4], s2=[0.5, 0.3]) == 1
@@ -183,7 +176,7 @@ def named(tmp_path) -> tuple[Path, Path]:
 def test_a_job_reads_under_the_pseudonyms_of_its_study(named):
     folder, _ = named
     assert Places.of(folder).pseudonymise == folder.parents[2] / "key"
-    run(Given(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
+    run(given_to(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
     manifest = (folder / "store" / "manifest.json").read_text()
     assert "p-" in manifest
     assert not any(name in manifest for name in ("DoeJane", "RoeRichard"))
@@ -198,7 +191,7 @@ def test_a_job_that_fails_names_no_one(named):
     folder, scans = named
     (scans / "Site" / "DoeJane" / "pre" / "T1.nii.gz").write_bytes(b"")
     with pytest.raises(DataError, match=r"^p-[0-9a-f]{12}/T1: an empty file") as caught:
-        run(Given(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
+        run(given_to(PREPARE, {"config": {"size": [16, 16]}}, folder=folder))
     assert "DoeJane" not in str(caught.value)
 
 
@@ -213,7 +206,7 @@ def test_errors_of_a_job_tell_no_path_above_the_folders_of_the_study(tmp_path, m
 
     monkeypatch.setitem(RUNNERS, PREPARE, fail)
     with pytest.raises(DataError if kind is DataError else RuntimeError) as caught:
-        run(Given(PREPARE, {}, folder=folder))
+        run(given_to(PREPARE, {}, folder=folder))
     assert "scans/p1/T1.nii.gz" in str(caught.value)
     assert "study/jobs/prepare-1/store and run" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)

@@ -6,10 +6,13 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in subprocesses
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from skips import pytest_terminal_summary  # noqa: F401 - a hook
 
@@ -19,14 +22,33 @@ if TYPE_CHECKING:
     from labelgan.study.run import StudyResult
 
 
-@pytest.fixture(scope="session")
-def phantom_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seeded phantom patients in the wmh layout, 48×48×12 voxels."""
-    from labelgan.data.phantom.cohort import write_phantom_cohort
+Phantoms = Callable[[int, int], Path]
 
-    root = tmp_path_factory.mktemp("phantom") / "cohort"
-    write_phantom_cohort(root, 3, 0, shape=(48, 48, 12))
-    return root
+
+@pytest.fixture(scope="session")
+def phantoms_of(tmp_path_factory: pytest.TempPathFactory) -> Phantoms:
+    """So many seeded phantom patients in the wmh layout, 48×48×12 voxels, written once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def cohort(count: int, seed: int) -> Path:
+        from labelgan.data.phantom.cohort import write_phantom_cohort
+
+        folder = root / f"phantoms-{count}-of-seed-{seed}"
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                whole = folder.with_name(f"{folder.name}.part")
+                write_phantom_cohort(whole, count, seed, shape=(48, 48, 12), force=True)
+                whole.rename(folder)
+        return folder
+
+    return cohort
+
+
+@pytest.fixture(scope="session")
+def phantom_cohort(phantoms_of: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three phantom patients."""
+    return Path(shutil.copytree(phantoms_of(3, 0), tmp_path_factory.mktemp("phantom") / "cohort"))
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +91,9 @@ def tiny_samples(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
-def study_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four seeded phantom patients in the wmh layout, 48×48×12 voxels."""
-    from labelgan.data.phantom.cohort import write_phantom_cohort
-
-    root = tmp_path_factory.mktemp("study") / "cohort"
-    write_phantom_cohort(root, 4, 0, shape=(48, 48, 12))
-    return root
+def study_cohort(phantoms_of: Phantoms, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four phantom patients."""
+    return Path(shutil.copytree(phantoms_of(4, 0), tmp_path_factory.mktemp("study") / "cohort"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from labelgan.config.audit import AuditConfig
 from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import LeakError
 from labelgan.core.rng import generator_for
-from labelgan.data.phantom.cohort import write_phantom_cohort
 from tiny import folder_bytes
 from toy_slices import toy_slices
 
@@ -123,13 +122,12 @@ def test_an_encoder_of_an_audit_serves_another(unseen, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory) -> Audited:
+def phantoms(phantoms_of, tmp_path_factory) -> Audited:
     """Fourteen phantoms, of whom seven are learned from and three held out."""
     folder = tmp_path_factory.mktemp("planted")
-    write_phantom_cohort(folder / "cohort", 14, 5, shape=(48, 48, 12))
     prepare = PrepareConfig.build({"size": (48, 48), "spacing_mm": 4.0})
     config = CONFIG.with_settings(["data.one_cohort=true", "encoder.steps=40"])
-    return Audited.split(folder / "cohort", folder, prepare, config, sizes=(7, 3))
+    return Audited.split(phantoms_of(14, 5), folder, prepare, config, sizes=(7, 3))
 
 
 @pytest.mark.slow

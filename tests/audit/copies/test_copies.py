@@ -17,7 +17,6 @@ from labelgan.audit.copies.copies import (
 )
 from labelgan.audit.copies.nearest import nearest_features
 from labelgan.core.rng import generator_for
-from labelgan.data.phantom.cohort import write_phantom_cohort
 from plants import DISGUISES, flipped, heads
 
 
@@ -32,15 +31,15 @@ def patients(count: int, slices: int, name: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
+def phantoms(phantoms_of, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
     """Slices of ten phantoms and whose they are."""
     from labelgan.config.base import PrepareConfig
     from labelgan.data.prepare.cohort import prepare_store
 
     root = tmp_path_factory.mktemp("copies")
-    write_phantom_cohort(root / "cohort", 10, 5, shape=(48, 48, 12))
     config = PrepareConfig.build({"size": (48, 48), "spacing_mm": 4.0})
-    store = prepare_store(root / "cohort", root / "store", config)
+    eleventh = [f"P{number:03d}" for number in range(11, 15)]
+    store = prepare_store(phantoms_of(14, 5), root / "store", config, exclude=eleventh)
     return store.images.astype(np.float32), np.array([store.case_of(row).patient for row in range(len(store))])
 
 

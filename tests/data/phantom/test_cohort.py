@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def components(mask: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def tiny() -> list[PhantomPatient]:
     return [phantom_patient(7, index, shape=TINY) for index in range(16)]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two of them, written."""
+    out = tmp_path_factory.mktemp("written") / "cohort"
+    told: list[str] = []
+    assert write_phantom_cohort(out, 2, 7, shape=TINY, progress=told.append) == told == ["P001", "P002"]
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -148,15 +158,12 @@ def test_bad_arguments_are_named(arguments: dict, subject: str) -> None:
     assert error.value.subject == subject
 
 
-def test_cohort_tree_and_manifest(tmp_path: Path) -> None:
-    told: list[str] = []
-    out = tmp_path / "cohort"
-    assert write_phantom_cohort(out, 4, 7, shape=TINY, progress=told.append) == told == ["P001", "P002", "P003", "P004"]
-    manifest = json.loads((out / "manifest.json").read_text())
+def test_cohort_tree_and_manifest(written: Path) -> None:
+    manifest = json.loads((written / "manifest.json").read_text())
     assert manifest["kind"] == "phantom"
     assert manifest["seed"] == 7
     for row in manifest["patients"]:
-        folder = out / row["site"] / row["id"]
+        folder = written / row["site"] / row["id"]
         found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.nii.gz"))
         assert found == ["orig/FLAIR.nii.gz", "orig/T1.nii.gz", "pre/FLAIR.nii.gz", "pre/T1.nii.gz", "wmh.nii.gz"]
         mask = nifti1.load(folder / "wmh.nii.gz")
@@ -166,12 +173,11 @@ def test_cohort_tree_and_manifest(tmp_path: Path) -> None:
         assert row["lesion_ml"] == pytest.approx(
             (values == 1).sum() * np.prod(mask.header.get_zooms()) / 1000, abs=1e-3
         )
-    assert len(list(out.rglob("*"))) == 4 * 8 + 3 + 1
+    assert len(list(written.rglob("*"))) == 2 * 8 + 2 + 1
 
 
-def test_files_hold_the_patient_and_nothing_descriptive(tmp_path: Path, tiny: list[PhantomPatient]) -> None:
-    write_phantom_cohort(tmp_path / "cohort", 2, 7, shape=TINY)
-    image = nifti1.load(tmp_path / "cohort" / "Beta" / "P002" / "pre" / "FLAIR.nii.gz")
+def test_files_hold_the_patient_and_nothing_descriptive(written: Path, tiny: list[PhantomPatient]) -> None:
+    image = nifti1.load(written / "Beta" / "P002" / "pre" / "FLAIR.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(image.dataobj), tiny[1].flair)
     assert image.affine is not None
     np.testing.assert_allclose(image.affine, tiny[1].affine, atol=1e-4)
@@ -181,15 +187,16 @@ def test_files_hold_the_patient_and_nothing_descriptive(tmp_path: Path, tiny: li
     assert not image.header.extensions
 
 
-def test_cohort_is_the_same_bytes_again_and_grows_by_adding(tmp_path: Path) -> None:
-    write_phantom_cohort(tmp_path / "a", 1, 5, shape=TINY)
-    write_phantom_cohort(tmp_path / "b", 2, 5, shape=TINY)
-    for path in (tmp_path / "a").rglob("*.nii.gz"):
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+def test_cohort_is_the_same_bytes_again_and_grows_by_adding(tmp_path: Path, written: Path) -> None:
+    write_phantom_cohort(tmp_path, 1, 7, shape=TINY)
+    files = list(tmp_path.rglob("*.nii.gz"))
+    assert len(files) == 5
+    for path in files:
+        assert path.read_bytes() == (written / path.relative_to(tmp_path)).read_bytes()
 
 
-def test_refuses_a_folder_in_use_unless_forced(tmp_path: Path) -> None:
-    write_phantom_cohort(tmp_path, 2, 0, shape=TINY)
+def test_refuses_a_folder_in_use_unless_forced(tmp_path: Path, written: Path) -> None:
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty"):
         write_phantom_cohort(tmp_path, 1, 0, shape=TINY)

@@ -100,7 +100,7 @@ def registries():
         "INPUTS": inputs.INPUTS, "AUGMENTATIONS": augment.AUGMENTATIONS, "ENCODINGS": mask_channel.ENCODINGS,
         "LAYOUTS": layouts.LAYOUTS, "FORMATS": export.FORMATS, "METRICS": metrics.METRICS,
         "SEGMENTERS": segmenters.SEGMENTERS, "RECIPES": config_seg.RECIPES, "ARMS": arms.ARMS,
-        "RUNNERS": jobs.RUNNERS, "ENGINES": engines.ENGINES, "PARTS": audit_run.PARTS, "GATES": gates.GATES,
+        "KINDS": jobs.KINDS, "ENGINES": engines.ENGINES, "PARTS": audit_run.PARTS, "GATES": gates.GATES,
         "BRAIN_MASKS": brain.BRAIN_MASKS, "TRACKERS": tracking.TRACKERS,
     }  # fmt: skip
     before = {name: dict(entries) for name, entries in dicts.items()}

@@ -200,7 +200,7 @@ MEASURED = {
     ("gan", None): "97789f0c4063315c",
     ("dcgan", None): "9f8d92af295d4f50",
     ("wgan", None): "ffe2c53933c7b65c",
-    ("wgan-gp", None): "ed998098a0c988d8",
+    ("wgan-gp", None): "693519b97ee068a3",
     ("r3gan", "laptop"): "cfcb7f58c6876f1e",
     ("refiner", "laptop"): "5095068d04ded94e",
 }

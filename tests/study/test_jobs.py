@@ -21,10 +21,11 @@ from labelgan.study.cohort import facts_of, know_cohort
 from labelgan.study.engine.ledger import JobFolder, Ledger
 from labelgan.study.engine.worker import Context, context_of
 from labelgan.study.jobs import (
+    KINDS,
     PREDICTIONS,
     RESULT,
-    RUNNERS,
     SEGMENTER,
+    Kind,
     choose_share,
     predict,
     require_unseen,
@@ -32,7 +33,7 @@ from labelgan.study.jobs import (
     sample_judge,
 )
 from labelgan.study.places import Places
-from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.plan import CHOOSE, PREPARE, SAMPLE
 from labelgan.study.run import _require_same_names
 
 
@@ -67,10 +68,6 @@ def study(tiny_study, tmp_path) -> Path:
 def context(study: Path, job):
     folder = Ledger(study).folder(job)
     return context_of(folder, JobFolder(folder).read_job())
-
-
-def test_every_planned_kind_has_a_runner():
-    assert set(RUNNERS) == {PREPARE, GENERATOR, SAMPLE, AUDIT, MEMBER, PREDICT, SCORE, CHOOSE}
 
 
 @pytest.mark.parametrize("kind", ["samples", "audits", "predictions", "generators"])
@@ -204,7 +201,7 @@ def test_errors_of_a_job_tell_no_path_above_the_folders_of_the_study(tmp_path, m
     def fail(context, places):
         raise kind(f"{places.data}/p1/T1.nii.gz", f"differs from {context.folder}/store and {places.start_from}")
 
-    monkeypatch.setitem(RUNNERS, PREPARE, fail)
+    monkeypatch.setitem(KINDS, PREPARE, Kind(fail))
     with pytest.raises(DataError if kind is DataError else RuntimeError) as caught:
         run(given_to(PREPARE, {}, folder=folder))
     assert "scans/p1/T1.nii.gz" in str(caught.value)

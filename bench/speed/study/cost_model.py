@@ -26,10 +26,11 @@ from labelgan.config.study import StudyConfig
 from labelgan.core.files import read_json
 from labelgan.core.provenance import measured_at
 from labelgan.data.store import SliceStore
+from labelgan.study.amounts import Sizes
 from labelgan.study.cost import probe as cost_probe
 from labelgan.study.cost.estimate import estimate, makespan, sizes_of
 from labelgan.study.cost.probe import PROCESSOR, WALL
-from labelgan.study.cost.work import Rate, Sizes, finished, ledger_rates, stored_slices
+from labelgan.study.cost.work import Rate, finished, ledger_rates, stored_slices
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Job, Ledger
 from labelgan.study.engine.scheduler import run_jobs

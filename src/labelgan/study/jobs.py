@@ -1,4 +1,4 @@
-"""Runners of every kind of job: one place to add a kind (a function, and a line in RUNNERS).
+"""Every kind of job, whole: one place to add a kind (a function, and an entry of KINDS).
 
 A job works in its own folder alone. What it makes lies in a folder inside that one, so that a training which was killed
 finds its checkpoints there and goes on.
@@ -7,7 +7,8 @@ finds its checkpoints there and goes on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from labelgan.config.audit import AuditConfig
 from labelgan.config.base import PrepareConfig
 from labelgan.config.gan import GanConfig
 from labelgan.config.seg import SegConfig
+from labelgan.config.study import StudyConfig
 from labelgan.core.errors import DataError, LeakError, reworded
 from labelgan.core.files import read_json, sha256_file, write_json_atomic
 from labelgan.core.progress import Progress
@@ -33,9 +35,13 @@ from labelgan.data.volume import LESION, ImageRef
 from labelgan.gan.run_folder import RunFolder
 from labelgan.gan.sample import Judge
 from labelgan.seg.folder import SegmenterFolder
+from labelgan.study import amounts
+from labelgan.study.amounts import Sizes
+from labelgan.study.engine.ledger import Job
 from labelgan.study.engine.worker import Context
+from labelgan.study.folds import Fold
 from labelgan.study.places import Places
-from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE
+from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, Plan
 
 
 def sample_judge(run: str | Path, train: str | Path) -> Judge:
@@ -100,7 +106,7 @@ def run(context: Context) -> dict[str, Any]:
     places = Places.of(context.folder)
     try:
         with using(places.pseudonymise):
-            return RUNNERS[context.kind](context, places)
+            return KINDS[context.kind].run(context, places)
     except Exception as error:
         raise reworded(error, lambda text: places.without_paths(text, context.folder.parents[1])) from None
 
@@ -289,16 +295,48 @@ def choose_share(context: Context, _: Places) -> dict[str, Any]:
     return {"share": best, "mean_dsc": {f"{share:.6g}": mean for share, mean in means.items()}}
 
 
-RUNNERS: dict[str, Callable[[Context, Places], dict[str, Any]]] = {
-    PREPARE: prepare,
-    GENERATOR: train_generator,
-    SAMPLE: sample,
-    AUDIT: audit,
-    MEMBER: train_member,
-    PREDICT: predict,
-    SCORE: score,
-    CHOOSE: choose_share,
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job, whole.
+
+    Attributes:
+        run: does a job in its folder; gives its result, plain JSON.
+        unit: what its work is counted in.
+        work: units of a job, from its settings and the sizes of the cases.
+        recipe: names what a unit costs; jobs of one recipe differ in the amount of work alone.
+        grows: more work leaves more on disk; weights of networks do not.
+        instant: takes next to no time, and is not estimated.
+        plan: jobs of this kind that a fold of any study has, given the plan so far; None: `study.plan` has them.
+    """
+
+    run: Callable[[Context, Places], dict[str, Any]]
+    unit: str = "job"
+    work: Callable[[Job, Sizes], float] = lambda job, sizes: 1.0
+    recipe: Callable[[Job], str] = lambda job: ""
+    grows: bool = True
+    instant: bool = False
+    plan: Callable[[Plan, Fold, StudyConfig], Iterable[Job]] | None = None
+
+
+KINDS: dict[str, Kind] = {
+    PREPARE: Kind(prepare, "voxel", amounts.all_voxels),
+    GENERATOR: Kind(train_generator, "step", amounts.steps, amounts.training_recipe, grows=False),
+    SAMPLE: Kind(sample, "slice", amounts.drawn),
+    AUDIT: Kind(audit, "slice", amounts.audited, amounts.audit_recipe),
+    MEMBER: Kind(train_member, "step", amounts.member_steps, amounts.training_recipe, grows=False),
+    PREDICT: Kind(predict, "slice and network", amounts.predicted, amounts.predict_recipe),
+    SCORE: Kind(score, "voxel", amounts.voxels),
+    CHOOSE: Kind(choose_share, instant=True),
 }
+
+
+def plan_more(plan: Plan, config: StudyConfig) -> Plan:
+    """Adds the jobs that the entries of ``KINDS`` plan themselves, fold by fold."""
+    for fold in plan.folds:
+        for kind in KINDS.values():
+            for job in kind.plan(plan, fold, config) if kind.plan is not None else ():
+                plan.add(job)
+    return plan
 
 
 def _all_but(store: SliceStore, train: list[str]) -> list[str]:

@@ -22,6 +22,7 @@ from labelgan.study.engine.base import Engine
 from labelgan.study.engine.engines import make_engine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.engine.scheduler import Event, Failure, RunSummary, run_jobs
+from labelgan.study.jobs import plan_more
 from labelgan.study.places import PLACES, Places, StudySources
 from labelgan.study.plan import ExternalSamples, Plan, plan_study
 from labelgan.study.results import (
@@ -99,7 +100,8 @@ def make_plan(
         if not weights.is_file():
             raise DataError(sources.start_from, "is not the folder of a finished run: it has no generator.safetensors")
         start = sha256_file(weights)
-    return plan_study(config, cohort, test, start_from=start, external=external, gpus=gpus)
+    plan = plan_study(config, cohort, test, start_from=start, external=external, gpus=gpus)
+    return plan_more(plan, config)
 
 
 def run_study(

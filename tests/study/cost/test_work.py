@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelgan.study.cost.work import UNITS, Rate, Sizes, finished, fit, ledger_rates, median_rate, recipe, work
+from labelgan.study.amounts import Sizes
+from labelgan.study.cost.work import Rate, finished, fit, ledger_rates, median_rate, recipe, work
 from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.jobs import KINDS
 from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, plan_study
 from study_cohorts import cohort_of, patients
 from tiny import tiny_study_config
@@ -58,9 +60,9 @@ def test_voxels_a_slice():
     assert SIZES.voxels_a_slice == 100
 
 
-def test_every_kind_of_a_plan_has_a_unit():
+def test_every_kind_is_planned():
     plan = plan_study(tiny_study_config("share=auto", "shares=[0.2, 0.4]"), cohort_of(patients(5)))
-    assert set(plan.counts()) == set(UNITS)
+    assert set(plan.counts()) == set(KINDS)
 
 
 def test_a_recipe_is_of_all_folds_and_seeds_and_of_one_arm():

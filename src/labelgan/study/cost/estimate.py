@@ -19,7 +19,6 @@ from labelgan.core.words import duration
 from labelgan.study.cohort import KnownCohort
 from labelgan.study.cost.probe import BUDGET_S, Probe, measure
 from labelgan.study.cost.work import (
-    UNITS,
     Rate,
     Sizes,
     finished,
@@ -32,7 +31,8 @@ from labelgan.study.cost.work import (
 from labelgan.study.engine.ledger import Job, Ledger
 from labelgan.study.engine.local import LocalEngine, cores
 from labelgan.study.engine.scheduler import JobGraph
-from labelgan.study.plan import CHOOSE, Plan
+from labelgan.study.jobs import KINDS
+from labelgan.study.plan import Plan
 
 BUSY = 1.5  # wall-clock over processor time from which on it is told
 
@@ -145,7 +145,7 @@ def estimate_plan(
         slots = engine.slots
     threads = 1 if slots > 1 else cores()
     known = {job.kind for job in plan.jobs if job.key in seconds}
-    missing = {job.kind for job in left} - known - {CHOOSE}
+    missing = {job.kind for job in left} - known - {name for name, kind in KINDS.items() if kind.instant}
     slices = stored_slices(plan, ledger) if test is None else None
     probe = Probe()
     if missing or (left and slices is None):
@@ -219,7 +219,7 @@ def estimate(
                 len(members) - len(left),
                 math.fsum(spent),
                 float(np.nan_to_num(size).sum()),
-                UNITS.get(kind, "job"),
+                KINDS[kind].unit if kind in KINDS else "job",
                 float(np.median(units)) if units else 0.0,
                 _source(rates.get(kind, {}), kind, bool(left)),
             )
@@ -234,14 +234,18 @@ def _rate(rates: Mapping[str, Rate], name: str, kind: str) -> Rate:
     if name in rates:
         return rates[name]
     if not rates:
-        return Rate(0.0, 0.0) if kind == CHOOSE else Rate(math.nan, math.nan)
+        return Rate(0.0, 0.0) if _is_instant(kind) else Rate(math.nan, math.nan)
     return median_rate(rates.values())
+
+
+def _is_instant(kind: str) -> bool:
+    return kind in KINDS and KINDS[kind].instant
 
 
 def _source(rates: Mapping[str, Rate], kind: str, left: bool) -> str:
     if not left:
         return ""
-    if kind == CHOOSE:
+    if _is_instant(kind):
         return "next to nothing"
     if not rates:
         return "unknown"

@@ -1,121 +1,31 @@
-"""Counts the work of a job from its settings and the size of its cases; nothing is measured here."""
+"""Gives what jobs cost, a rate for each kind and recipe, from those that are finished."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from labelgan.core.errors import DataError
 from labelgan.data.store import SliceStore
+from labelgan.study.amounts import Sizes
 from labelgan.study.engine.ledger import Job, Ledger
-from labelgan.study.jobs import STORE
-from labelgan.study.plan import AUDIT, CHOOSE, GENERATOR, MEMBER, PREDICT, PREPARE, SAMPLE, SCORE, Plan
-
-# What a kind's work is counted in.
-UNITS: dict[str, str] = {
-    PREPARE: "voxel",
-    GENERATOR: "step",
-    SAMPLE: "slice",
-    AUDIT: "slice",
-    MEMBER: "step",
-    PREDICT: "slice and network",
-    SCORE: "voxel",
-    CHOOSE: "job",
-}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of the cases of a study.
-
-    Attributes:
-        voxels: ``data`` or ``test``, then case id, to the voxels of the scan.
-        slices: likewise to slices with brain, the ones that are trained on and predicted.
-        cases: patient id to case ids, of ``data``.
-        unlabelled: cases of ``data`` without a mask; they are prepared, and used no further.
-    """
-
-    voxels: Mapping[str, Mapping[str, int]]
-    slices: Mapping[str, Mapping[str, float]]
-    cases: Mapping[str, tuple[str, ...]]
-    unlabelled: int = 0
-
-    def slices_of(self, patients: list[str]) -> float:
-        """Slices that a training on these patients sees."""
-        slices = self.slices["data"]
-        return sum(slices[case] for patient in patients for case in self.cases[patient])
-
-    @property
-    def voxels_a_slice(self) -> float:
-        """Voxels of the scans for every slice with brain, over all cases of ``data``."""
-        return sum(self.voxels["data"].values()) / max(1.0, sum(self.slices["data"].values()))
+from labelgan.study.jobs import KINDS, STORE
+from labelgan.study.plan import PREPARE, Plan
 
 
 def work(job: Job, sizes: Sizes) -> float:
-    """Gives a job's work in the units of its kind; a kind that is not in ``UNITS`` counts by the job."""
-    params = job.params
-    if job.kind == PREPARE:
-        voxels = sizes.voxels["data"]
-        return sum(voxels.values()) * (1 + sizes.unlabelled / len(voxels))
-    if job.kind == GENERATOR:
-        return params["config"]["train"]["steps"]
-    if job.kind == SAMPLE:
-        return params["num"]
-    if job.kind == AUDIT:
-        return _audited(job, sizes)
-    if job.kind == MEMBER:
-        return _member_steps(params["config"]["train"], sizes.slices_of(params["train"]))
-    if job.kind == PREDICT:
-        slices = sizes.slices[params["cohort"]]
-        return sum(slices[case] for case in params["cases"]) * len(job.inputs)
-    if job.kind == SCORE:
-        voxels = sizes.voxels[params["cohort"]]
-        return sum(voxels[case] for case in params["cases"])
-    return 1.0
-
-
-def _audited(job: Job, sizes: Sizes) -> float:
-    data = job.params["config"]["data"]
-    drawn = job.inputs["samples"].params["num"]
-    trained, held_out = (sizes.slices_of(job.params[part]) for part in ("train", "held_out"))
-    return min(drawn, data["max_slices"]) + min(trained, data["max_slices"]) + min(held_out, data["max_held_out"])
-
-
-def _member_steps(train: Mapping[str, Any], slices: float) -> float:
-    # Not rounded up as `seg.batches.steps_of` does: slices may be an estimate, and torch stays out of the planner.
-    if train["steps"] is not None:
-        return train["steps"]
-    return train["epochs"] * max(1.0, train.get("showings", 1) * slices / train["batch_size"])
+    """Gives a job's work in the units of its kind; a kind that nobody knows counts by the job."""
+    return KINDS[job.kind].work(job, sizes) if job.kind in KINDS else 1.0
 
 
 def recipe(job: Job) -> str:
     """Names what a unit of a job's work costs: jobs of one kind and recipe differ in the amount of work alone."""
-    params = job.params
-    if job.kind == GENERATOR:
-        return _text(_unseeded(params["config"]))
-    if job.kind == MEMBER:
-        return _text({"config": _unseeded(params["config"]), "synthetic": "samples" in job.inputs})
-    if job.kind == AUDIT:
-        return _text(params["config"])
-    if job.kind == PREDICT:
-        return _text({"predict": params["predict"], "networks": len(job.inputs)})
-    return ""
-
-
-def _unseeded(config: Mapping[str, Any]) -> dict[str, Any]:
-    train = {key: value for key, value in config["train"].items() if key != "seed"}
-    return {**config, "train": train}
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=dict)
+    return KINDS[job.kind].recipe(job) if job.kind in KINDS else ""
 
 
 SPREAD = 1.5  # largest over smallest work from which on a fixed part can be told from the rest
@@ -202,8 +112,7 @@ def ledger_rates(
         fixed_s, unit_s = fit(amounts, np.array([seconds[job.key] for job in done]))
         some = range(0, len(done), math.ceil(len(done) / MOST_WEIGHED))
         weights = np.array([_folder_bytes(ledger.folder(done[place])) for place in some])
-        # Weights of networks are as large after few steps as after many.
-        per_job = kind in (GENERATOR, MEMBER)
+        per_job = kind in KINDS and not KINDS[kind].grows
         weight = float(np.median(weights if per_job else weights / amounts[list(some)]))
         bytes_of = (weight, 0.0) if per_job else (0.0, weight)
         rates[kind][name] = Rate(fixed_s, unit_s, *bytes_of, jobs=len(done))

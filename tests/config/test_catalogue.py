@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from labelgan.config.catalogue import (
     MODEL_SOURCES,
     NETWORK_SOURCES,
     PRESET_SOURCES,
-    SETTING_SOURCES,
     TOPICS,
     catalogue,
     find,
@@ -123,9 +123,19 @@ def test_units_are_those_of_names_and_descriptions(topic, key, unit):
     assert setting.unit == unit
 
 
-def test_no_unit_is_made_up():
-    assert unit_of("anything", "share of the pixels") == ""
-    assert unit_of("anything", "steepness") == ""
+def test_units_and_sources_are_what_fields_say_of_themselves():
+    said = [info.json_schema_extra for topic in TOPICS.values() for _, info, _ in walk(topic.config)]
+    named = {key for extra in said if isinstance(extra, dict) for key in extra}
+    assert named == {"unit", "source"}  # a misspelt one would be of no use
+    assert unit_of(FieldInfo(description="share of the pixels")) == ""
+    assert unit_of(FieldInfo(description="side", json_schema_extra={"unit": "pixels"})) == "pixels"
+
+
+@pytest.mark.parametrize(("ending", "unit"), [("_mm", "mm"), ("_px", "pixels"), ("_s", "seconds"), ("_gb", "GB")])
+def test_a_name_that_ends_in_a_unit_has_it(ending, unit):
+    named = [(key, info) for topic in TOPICS.values() for key, info, _ in walk(topic.config) if key.endswith(ending)]
+    assert named
+    assert {key: unit_of(info) for key, info in named} == dict.fromkeys((key for key, _ in named), unit)
 
 
 def test_choices_and_limits_are_told():
@@ -175,9 +185,7 @@ def test_a_file_of_no_topic_is_refused(tmp_path):
         read_kind(path)
 
 
-def test_sources_are_of_settings_models_and_presets_that_there_are():
-    keys = {f"{topic}:{key}" for topic, entry in TOPICS.items() for key, _, _ in walk(entry.config)}
-    assert set(SETTING_SOURCES) <= keys
+def test_sources_are_of_models_and_presets_that_there_are():
     assert set(MODEL_SOURCES) == set(MODELS)
     assert set(NETWORK_SOURCES) == set(RECIPES)
     assert set(PRESET_SOURCES) <= set(GAN_PRESETS)
@@ -190,9 +198,10 @@ def test_a_model_names_the_paper_of_its_game(model):
 
 
 def test_a_description_s_own_paper_comes_first():
-    assert source_of("prepare", "size", "as Doe et al. 2020 did (in part)") == "Doe et al. 2020"
-    assert source_of("prepare", "size", "rows and columns") == "Li et al. 2018"
-    assert source_of("prepare", "every", "keep every K-th") == ""
+    for words, source in (("as Doe et al. 2020 did (in part)", "Doe et al. 2020"), ("rows", "Roe et al. 2018")):
+        info = FieldInfo(description=words, json_schema_extra={"source": "Roe et al. 2018"})
+        assert source_of(info) == source
+    assert source_of(FieldInfo(description="keep every K-th")) == ""
 
 
 def test_a_value_is_from_the_paper_of_what_set_it():

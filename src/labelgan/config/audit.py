@@ -28,11 +28,17 @@ class AuditEncoderConfig(Config):
         default=None,
         description="an encoder of your own: TorchScript (.pt, .ts) or weights of an audit's encoder (.safetensors)",
     )
-    side: int = Field(default=64, ge=16, multiple_of=16, description="rows and columns that it sees, pixels")
+    side: int = Field(
+        default=64,
+        ge=16,
+        multiple_of=16,
+        description="rows and columns that it sees, pixels",
+        json_schema_extra={"unit": "pixels"},
+    )
     width: int = Field(default=16, ge=8, multiple_of=8, description="channels of the first convolution")
     features: int = Field(default=64, ge=4, description="length of a slice's feature vector")
-    steps: int = Field(default=400, ge=1, description="optimiser steps")
-    batch_size: int = Field(default=64, ge=2, description="slices a step")
+    steps: int = Field(default=400, ge=1, description="optimiser steps", json_schema_extra={"unit": "steps"})
+    batch_size: int = Field(default=64, ge=2, description="slices a step", json_schema_extra={"unit": "slices"})
     lr: float = Field(default=2e-3, gt=0, description="largest learning rate of Adam; it falls to 0 along a cosine")
 
 
@@ -47,15 +53,44 @@ class FidelityConfig(Config):
     )
     max_pyramids: int = Field(default=1_000, ge=10, description="most slices a side of which pyramids are made")
     patches: int = Field(default=64, ge=1, description="patches a slice and pyramid level (sliced Wasserstein)")
-    patch: int = Field(default=7, ge=1, description="side of a patch, pixels")
-    projections: int = Field(default=256, ge=1, description="random directions (sliced Wasserstein)")
-    coarsest: int = Field(default=16, ge=8, description="least side of a pyramid level, pixels")
-    raw_side: int = Field(default=16, ge=2, description="side of a slice brought down to raw features, pixels")
-    kernel_blocks: int = Field(default=20, ge=2, description="seeded blocks of which the kernel distance is the mean")
-    kernel_block: int = Field(default=500, ge=4, description="slices a side in a block")
-    neighbours: int = Field(default=5, ge=1, description="k of precision, recall, density and coverage")
+    patch: int = Field(default=7, ge=1, description="side of a patch, pixels", json_schema_extra={"unit": "pixels"})
+    projections: int = Field(
+        default=256,
+        ge=1,
+        description="random directions (sliced Wasserstein)",
+        json_schema_extra={"source": "Rabin et al. 2011"},
+    )
+    coarsest: int = Field(
+        default=16, ge=8, description="least side of a pyramid level, pixels", json_schema_extra={"unit": "pixels"}
+    )
+    raw_side: int = Field(
+        default=16,
+        ge=2,
+        description="side of a slice brought down to raw features, pixels",
+        json_schema_extra={"unit": "pixels"},
+    )
+    kernel_blocks: int = Field(
+        default=20,
+        ge=2,
+        description="seeded blocks of which the kernel distance is the mean",
+        json_schema_extra={"source": "Bińkowski et al. 2018"},
+    )
+    kernel_block: int = Field(
+        default=500, ge=4, description="slices a side in a block", json_schema_extra={"source": "Bińkowski et al. 2018"}
+    )
+    neighbours: int = Field(
+        default=5,
+        ge=1,
+        description="k of precision, recall, density and coverage",
+        json_schema_extra={"source": "Kynkäänniemi et al. 2019; Naeem et al. 2020"},
+    )
     pairs: int = Field(default=500, ge=1, description="pairs of slices for MS-SSIM and the overlap of masks")
-    noise: float = Field(default=0.5, gt=0, description="bad anchor: noise of this sd, z-score, on all scales alike")
+    noise: float = Field(
+        default=0.5,
+        gt=0,
+        description="bad anchor: noise of this sd, z-score, on all scales alike",
+        json_schema_extra={"unit": "z-score"},
+    )
     blur: float = Field(default=0.025, gt=0, description="bad anchor: Gaussian blur, sd as a share of the width")
 
 

@@ -179,12 +179,20 @@ def _parsed(text: str, field: FieldInfo | None) -> Any:
 class CheckConfig(Config):
     """Limits of reading and checking."""
 
-    max_voxels: int = Field(default=2**29, gt=0, description="largest volume that is read, in voxels")
+    max_voxels: int = Field(
+        default=2**29, gt=0, description="largest volume that is read, in voxels", json_schema_extra={"unit": "voxels"}
+    )
     max_file_bytes: int = Field(
-        default=2**32, gt=0, description="largest size that a file, gzip unfolded, may have, in bytes"
+        default=2**32,
+        gt=0,
+        description="largest size that a file, gzip unfolded, may have, in bytes",
+        json_schema_extra={"unit": "bytes"},
     )
     grid_tolerance_mm: float = Field(
-        default=1e-2, gt=0, description="largest corner-to-corner difference of two grids, mm"
+        default=1e-2,
+        gt=0,
+        description="largest corner-to-corner difference of two grids, mm",
+        json_schema_extra={"unit": "mm"},
     )
 
 
@@ -195,12 +203,15 @@ class PrepareConfig(Config):
     """Settings of ``labelgan prepare``."""
 
     size: tuple[Side, Side] = Field(
-        default=(200, 200), description="rows and columns of a store slice, pixels; divisible by 8"
+        default=(200, 200),
+        description="rows and columns of a store slice, pixels; divisible by 8",
+        json_schema_extra={"unit": "pixels", "source": "Li et al. 2018"},
     )
     spacing_mm: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
         default=None,
         description="in-plane resampling to this pixel size, mm; None: native grid; auto: native, or as coarse as "
         "slices of this size must be to hold every brain",
+        json_schema_extra={"unit": "mm"},
     )
     every: int = Field(default=1, ge=1, description="keep every K-th axial slice (thin slices)")
     brain_mask: Literal["auto", "li2018", "file", "deepbet"] = Field(
@@ -210,7 +221,11 @@ class PrepareConfig(Config):
     li2018_threshold: float = Field(
         default=70.0, description="FLAIR threshold of Li et al. 2018: 70 (Utrecht, Singapore) or 30 (GE3T)"
     )
-    n4: bool = Field(default=False, description="N4 bias field correction (SimpleITK) before normalisation")
+    n4: bool = Field(
+        default=False,
+        description="N4 bias field correction (SimpleITK) before normalisation",
+        json_schema_extra={"source": "Tustison et al. 2010"},
+    )
     register_t1: bool = Field(
         default=False,
         description="rigid registration of the other channels to the first (SimpleITK, mutual information)",

@@ -39,38 +39,6 @@ NETWORK_SOURCES: dict[str, str] = {
 
 PRESET_SOURCES: dict[str, str] = {"uned2019": "Cabrera, Gamazo, Izaguirre 2019"}
 
-# Settings by topic and key whose idea or default is a paper's, where the description does not name it.
-SETTING_SOURCES: dict[str, str] = {
-    "prepare:size": "Li et al. 2018",
-    "prepare:n4": "Tustison et al. 2010",
-    "train:objective.saturating": "Goodfellow et al. 2014, section 3",
-    "train:objective.clip": "Arjovsky et al. 2017, algorithm 1",
-    "train:objective.penalty": "Gulrajani et al. 2017, equation 3; Huang et al. 2024, equations 3 and 4",
-    "train:objective.critic_steps": "Arjovsky et al. 2017, algorithm 1",
-    "train:augment.policy": "Zhao et al. 2020",
-    "train:train.ema_images": "Karras et al. 2018",
-    "segment:augment.flip": "Li et al. 2018",
-    "segment:augment.rotate": "Li et al. 2018",
-    "segment:augment.shear": "Li et al. 2018",
-    "segment:augment.zoom": "Li et al. 2018",
-    "segment:augment.zoom_apart": "Li et al. 2018",
-    "segment:augment.moved": "Li et al. 2018",
-    "segment:train.members": "Li et al. 2018",
-    "segment:train.epochs": "Li et al. 2018",
-    "segment:train.batch_size": "Li et al. 2018",
-    "segment:train.lr": "Li et al. 2018",
-    "segment:train.restart_above": "Li et al. 2018",
-    "segment:train.copypaste": "Zhang et al. 2021",
-    "segment:network.prior": "Lin et al. 2017, section 3.3",
-    "segment:predict.threshold": "Li et al. 2018",
-    "segment:predict.emptied": "Li et al. 2018",
-    "audit:fidelity.kernel_blocks": "Bińkowski et al. 2018",
-    "audit:fidelity.kernel_block": "Bińkowski et al. 2018",
-    "audit:fidelity.projections": "Rabin et al. 2011",
-    "audit:fidelity.neighbours": "Kynkäänniemi et al. 2019; Naeem et al. 2020",
-    "study:copypaste": "Zhang et al. 2021",
-}
-
 _NAMED = re.compile(r"[A-ZÀ-Ž][\w-]+ et al\.,? \d{4}")
 
 
@@ -81,12 +49,20 @@ def model_source(origin: str) -> str:
     return sources.get(kind, {}).get(name, "")
 
 
-def source_of(topic: str, key: str, meaning: str) -> str:
-    """Gives the paper that a setting is from: as its description names it, else as ``SETTING_SOURCES`` does."""
-    named = _NAMED.search(meaning)
-    if named:
-        return named[0]
-    return SETTING_SOURCES.get(f"{topic}:{key}", "")
+def source_of(info: FieldInfo) -> str:
+    """Gives the paper that a setting is from: as its description names it, else as its field's ``source`` does."""
+    named = _NAMED.search(info.description or "")
+    return named[0] if named else _extra(info, "source")
+
+
+def unit_of(info: FieldInfo) -> str:
+    """Gives the unit of a setting, as its field's ``unit`` has it; empty where there is none."""
+    return _extra(info, "unit")
+
+
+def _extra(info: FieldInfo, name: str) -> str:
+    extra = info.json_schema_extra
+    return str(extra.get(name, "")) if isinstance(extra, dict) else ""
 
 
 @dataclass(frozen=True)
@@ -110,23 +86,6 @@ TOPICS: dict[str, Topic] = {
 
 # The parts of a study that are topics of their own.
 PARTS_OF_A_STUDY = {"prepare": "prepare", "generator": "train", "segmenter": "segment", "audit": "audit"}
-
-# First match counts; a unit that the description does not have is not made up.
-_UNITS = (
-    (r"\bpixels a pixel\b", "pixels a pixel"),
-    (r"\bz-score\b", "z-score"),
-    (r"\b[Ss]hare of\b|\bshare of the\b", ""),
-    (r"\bmm$|, mm\b|\bmm;", "mm"),
-    (r"\bseconds$", "seconds"),
-    (r"\bdegrees$", "degrees"),
-    (r"\bGB$", "GB"),
-    (r"\bin bytes$", "bytes"),
-    (r"\bin voxels$|\bnative voxels\b", "voxels"),
-    (r"\bpixels$|^pixels a side\b|\bpixels;", "pixels"),
-    (r"^slices a step$", "slices"),
-    (r"^steps\b|^(optimiser|generator|critic) steps\b", "steps"),
-)
-_SUFFIXES = {"_mm": "mm", "_px": "pixels", "_s": "seconds", "_gb": "GB", "minutes": "minutes", "_images": "images"}
 
 
 @dataclass(frozen=True)
@@ -247,14 +206,6 @@ def walk(kind: type[Config], parent: str = "") -> Iterator[tuple[str, FieldInfo,
             yield f"{parent}{name}", info, plain(info.default)
 
 
-def unit_of(key: str, meaning: str) -> str:
-    """Gives the unit that a setting's name or description has; empty where there is none."""
-    for suffix, unit in _SUFFIXES.items():
-        if key.endswith(suffix):
-            return unit
-    return next((unit for pattern, unit in _UNITS if re.search(pattern, meaning)), "")
-
-
 def allowed_of(info: FieldInfo) -> str:
     """Puts a field's type, choices and limits into words."""
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of", "min_length": "at least"}
@@ -285,11 +236,9 @@ def _type_words(annotation: Any) -> str:
 
 
 def _setting(topic: str, key: str, info: FieldInfo, default: Any, value: Any, origin: str) -> Setting:
+    source = model_source(origin) or source_of(info)
     meaning = info.description or ""
-    source = model_source(origin) or source_of(topic, key, meaning)
-    allowed = allowed_of(info)
-    unit = unit_of(key, meaning) if "number" in allowed or "|" in allowed else ""
-    return Setting(topic, key, meaning, unit, allowed, default, value, origin, source)
+    return Setting(topic, key, meaning, unit_of(info), allowed_of(info), default, value, origin, source)
 
 
 def _layers(topic: str, model: str | None, preset: str | None, network: str | None) -> list[Layer]:

@@ -24,7 +24,9 @@ class NetworkConfig(Config):
     group_width: int = Field(default=16, ge=1, description="channels a group of the grouped 3×3 convolutions (r3gan)")
     expansion: float = Field(default=2.0, gt=0, description="inner over outer channels of a residual block (r3gan)")
     patch: Literal[1, 2, 4] = Field(
-        default=1, description="pixels a side that the finest stage handles at once (r3gan)"
+        default=1,
+        description="pixels a side that the finest stage handles at once (r3gan)",
+        json_schema_extra={"unit": "pixels"},
     )
     hidden: int = Field(default=1200, ge=8, description="units a hidden layer (fully connected)")
     critic_width: int = Field(default=20, ge=4, le=1024, description="channels at the critic's finest stage (refiner)")
@@ -35,16 +37,31 @@ class ObjectiveConfig(Config):
     """The adversarial game."""
 
     name: str = Field(default="r3gan", description="key of gan.objectives.OBJECTIVES")
-    critic_steps: int = Field(default=1, ge=1, description="critic steps per generator step")
+    critic_steps: int = Field(
+        default=1,
+        ge=1,
+        description="critic steps per generator step",
+        json_schema_extra={"unit": "steps", "source": "Arjovsky et al. 2017, algorithm 1"},
+    )
     penalty: float = Field(
-        default=2.0, ge=0, description="λ of the gradient penalty (wgan-gp) or γ of R1 and R2 (r3gan)"
+        default=2.0,
+        ge=0,
+        description="λ of the gradient penalty (wgan-gp) or γ of R1 and R2 (r3gan)",
+        json_schema_extra={"source": "Gulrajani et al. 2017, equation 3; Huang et al. 2024, equations 3 and 4"},
     )
     penalty_every: int = Field(
         default=1, ge=1, description="R1 and R2 every K-th critic step, weighted by K (lazy regularisation)"
     )
-    clip: float = Field(default=0.01, gt=0, description="critic weights are clipped to ±clip (wgan)")
+    clip: float = Field(
+        default=0.01,
+        gt=0,
+        description="critic weights are clipped to ±clip (wgan)",
+        json_schema_extra={"source": "Arjovsky et al. 2017, algorithm 1"},
+    )
     saturating: bool = Field(
-        default=False, description="the minimax generator loss of 2014 instead of the non-saturating one (gan, dcgan)"
+        default=False,
+        description="the minimax generator loss of 2014 instead of the non-saturating one (gan, dcgan)",
+        json_schema_extra={"source": "Goodfellow et al. 2014, section 3"},
     )
     keep: float = Field(
         default=0.0, ge=0, description="weight of the mean absolute change of the composed images (refiner)"
@@ -74,7 +91,11 @@ class MaskChannelConfig(Config):
         description="distance: signed distance to the lesion edge; hard: ±1; gaussian: ±N(0.5, 0.1) of 2019",
     )
     reach_px: int = Field(
-        default=3, ge=1, le=16, description="distance at which the signed distance is cut off, pixels"
+        default=3,
+        ge=1,
+        le=16,
+        description="distance at which the signed distance is cut off, pixels",
+        json_schema_extra={"unit": "pixels"},
     )
 
 
@@ -82,7 +103,9 @@ class AugmentConfig(Config):
     """Augmentation of real and synthetic slices alike, before the critic sees them."""
 
     policy: tuple[Literal["flip", "translate", "cutout", "intensity"], ...] = Field(
-        default=("flip", "translate", "intensity"), description="keys of gan.augment.AUGMENTATIONS, in order"
+        default=("flip", "translate", "intensity"),
+        description="keys of gan.augment.AUGMENTATIONS, in order",
+        json_schema_extra={"source": "Zhao et al. 2020"},
     )
     translate: float = Field(default=0.0625, ge=0, le=0.5, description="largest shift, share of the side")
     cutout: float = Field(default=0.3, ge=0, le=0.9, description="side of the square cut out, share of the side")
@@ -107,7 +130,13 @@ class ContentConfig(Config):
     lesioned: float = Field(
         default=0.2, ge=0, le=1, description="share of the patients' anatomies that have lesions of their own"
     )
-    rotate: float = Field(default=25.0, ge=0, le=180, description="largest turn of a lesion, degrees")
+    rotate: float = Field(
+        default=25.0,
+        ge=0,
+        le=180,
+        description="largest turn of a lesion, degrees",
+        json_schema_extra={"unit": "degrees"},
+    )
     zoom: tuple[float, float] = Field(default=(0.8, 1.25), description="smallest and largest magnification of a lesion")
     stretch: float = Field(default=0.25, ge=0, le=1, description="largest log ratio by which a lesion's sides change")
     bend: float = Field(default=0.03, ge=0, le=0.5, description="sd of the bending of its outline, share of the side")
@@ -123,19 +152,31 @@ class ContentConfig(Config):
 class LoopConfig(Config):
     """The training loop."""
 
-    steps: int = Field(default=5000, ge=1, description="generator steps")
-    batch_size: int = Field(default=16, ge=1, description="slices a step")
+    steps: int = Field(default=5000, ge=1, description="generator steps", json_schema_extra={"unit": "steps"})
+    batch_size: int = Field(default=16, ge=1, description="slices a step", json_schema_extra={"unit": "slices"})
     seed: int = Field(default=0, ge=0, description="of every random stream")
     ema_images: float = Field(
-        default=5000.0, ge=0, description="half-life of the averaged generator, in images; 0: none"
+        default=5000.0,
+        ge=0,
+        description="half-life of the averaged generator, in images; 0: none",
+        json_schema_extra={"unit": "images", "source": "Karras et al. 2018"},
     )
     lesion_fraction: float | None = Field(
         default=0.5, ge=0, le=1, description="share of lesion slices in a batch; None: as they come"
     )
     drop_other_pathology: bool = Field(default=True, description="leave out slices with other pathology (label 2)")
-    checkpoint_every: int = Field(default=500, ge=1, description="steps between checkpoints; the last two are kept")
-    sample_every: int = Field(default=500, ge=1, description="steps between sample grids")
-    log_every: int = Field(default=10, ge=1, description="steps between rows of metrics.csv")
+    checkpoint_every: int = Field(
+        default=500,
+        ge=1,
+        description="steps between checkpoints; the last two are kept",
+        json_schema_extra={"unit": "steps"},
+    )
+    sample_every: int = Field(
+        default=500, ge=1, description="steps between sample grids", json_schema_extra={"unit": "steps"}
+    )
+    log_every: int = Field(
+        default=10, ge=1, description="steps between rows of metrics.csv", json_schema_extra={"unit": "steps"}
+    )
     collapse_ratio: float = Field(
         default=0.05,
         ge=0,

@@ -25,19 +25,50 @@ class SegNetworkConfig(Config):
         gt=0,
         lt=1,
         description="probability of lesion that an untrained network gives where it sees nothing; None: 0.5",
+        json_schema_extra={"source": "Lin et al. 2017, section 3.3"},
     )
 
 
 class SegAugmentConfig(Config):
     """Augmentation of a slice and its mask together, drawn anew each time a slice is shown."""
 
-    flip: float = Field(default=0.5, ge=0, le=1, description="chance of a left-right flip")
-    rotate: float = Field(default=15.0, ge=0, le=180, description="largest rotation, degrees")
-    shear: float = Field(default=0.1, ge=0, lt=1, description="largest shear of columns along rows, pixels a pixel")
-    zoom: tuple[float, float] = Field(default=(0.9, 1.1), description="smallest and largest magnification")
-    zoom_apart: bool = Field(default=False, description="draw the magnification of rows and of columns apart")
+    flip: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="chance of a left-right flip",
+        json_schema_extra={"source": "Li et al. 2018"},
+    )
+    rotate: float = Field(
+        default=15.0,
+        ge=0,
+        le=180,
+        description="largest rotation, degrees",
+        json_schema_extra={"unit": "degrees", "source": "Li et al. 2018"},
+    )
+    shear: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="largest shear of columns along rows, pixels a pixel",
+        json_schema_extra={"unit": "pixels a pixel", "source": "Li et al. 2018"},
+    )
+    zoom: tuple[float, float] = Field(
+        default=(0.9, 1.1),
+        description="smallest and largest magnification",
+        json_schema_extra={"source": "Li et al. 2018"},
+    )
+    zoom_apart: bool = Field(
+        default=False,
+        description="draw the magnification of rows and of columns apart",
+        json_schema_extra={"source": "Li et al. 2018"},
+    )
     moved: float = Field(
-        default=1.0, ge=0, le=1, description="share of the slices shown that are rotated, sheared and zoomed"
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the slices shown that are rotated, sheared and zoomed",
+        json_schema_extra={"source": "Li et al. 2018"},
     )
 
     @model_validator(mode="after")
@@ -50,8 +81,16 @@ class SegAugmentConfig(Config):
 class SegTrainConfig(Config):
     """The training of the members."""
 
-    members: int = Field(default=3, ge=1, le=64, description="networks, each with a seed of its own")
-    epochs: int = Field(default=50, ge=1, description="epochs, where steps is none")
+    members: int = Field(
+        default=3,
+        ge=1,
+        le=64,
+        description="networks, each with a seed of its own",
+        json_schema_extra={"source": "Li et al. 2018"},
+    )
+    epochs: int = Field(
+        default=50, ge=1, description="epochs, where steps is none", json_schema_extra={"source": "Li et al. 2018"}
+    )
     showings: int = Field(
         default=1,
         ge=1,
@@ -59,9 +98,18 @@ class SegTrainConfig(Config):
         description="times that an epoch shows every real slice; Li et al. 2018: 4, the slice, its mirror image and "
         "a moved copy of both",
     )
-    steps: int | None = Field(default=None, ge=1, description="optimiser steps of a member; None: as epochs says")
-    batch_size: int = Field(default=30, ge=1, description="slices a step")
-    lr: float = Field(default=2e-4, gt=0, description="learning rate of Adam")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="optimiser steps of a member; None: as epochs says",
+        json_schema_extra={"unit": "steps"},
+    )
+    batch_size: int = Field(
+        default=30, ge=1, description="slices a step", json_schema_extra={"unit": "slices", "source": "Li et al. 2018"}
+    )
+    lr: float = Field(
+        default=2e-4, gt=0, description="learning rate of Adam", json_schema_extra={"source": "Li et al. 2018"}
+    )
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="of the learning rate; cosine: down to 0 over the steps"
     )
@@ -75,7 +123,11 @@ class SegTrainConfig(Config):
         description="share of a batch's slices that surely hold a lesion; None: as the shuffled rounds have it",
     )
     copypaste: float = Field(
-        default=0.0, ge=0, le=1, description="share of the real slices that another patient's lesions are pasted into"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the real slices that another patient's lesions are pasted into",
+        json_schema_extra={"source": "Zhang et al. 2021"},
     )
     synthetic_share: float = Field(
         default=1 / 3, ge=0, le=1, description="largest share of a batch that is synthetic, where there is such data"
@@ -88,16 +140,29 @@ class SegTrainConfig(Config):
         gt=0,
         le=1,
         description="a member whose Dice loss stays above this, or at that of an empty mask, is begun again",
+        json_schema_extra={"source": "Li et al. 2018"},
     )
-    restart_after: int = Field(default=200, ge=1, description="steps on lesion batches that count as 'stays'")
+    restart_after: int = Field(
+        default=200,
+        ge=1,
+        description="steps on lesion batches that count as 'stays'",
+        json_schema_extra={"unit": "steps"},
+    )
     restarts: int = Field(default=5, ge=0, description="most new beginnings of a member")
     fit_threshold: bool = Field(
         default=False, description="choose predict.threshold on the training patients, once the members are trained"
     )
     early_step: int = Field(default=500, ge=0, description="step whose weights are kept beside the final ones; 0: none")
     seed: int = Field(default=0, ge=0, description="of every random stream")
-    checkpoint_every: int = Field(default=200, ge=1, description="steps between checkpoints; the last two are kept")
-    log_every: int = Field(default=10, ge=1, description="steps between rows of metrics.csv")
+    checkpoint_every: int = Field(
+        default=200,
+        ge=1,
+        description="steps between checkpoints; the last two are kept",
+        json_schema_extra={"unit": "steps"},
+    )
+    log_every: int = Field(
+        default=10, ge=1, description="steps between rows of metrics.csv", json_schema_extra={"unit": "steps"}
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
     devices: int = Field(
         default=1, ge=1, description="GPUs (or processes of the CPU) that share every batch evenly; a process each"
@@ -112,12 +177,25 @@ class SegTrainConfig(Config):
 class SegPredictConfig(Config):
     """From probabilities to a mask."""
 
-    threshold: float = Field(default=0.45, gt=0, lt=1, description="a voxel above this mean probability is lesion")
+    threshold: float = Field(
+        default=0.45,
+        gt=0,
+        lt=1,
+        description="a voxel above this mean probability is lesion",
+        json_schema_extra={"source": "Li et al. 2018"},
+    )
     emptied: float = Field(
-        default=0.125, ge=0, lt=0.5, description="share of the slices emptied at the lower and at the upper end"
+        default=0.125,
+        ge=0,
+        lt=0.5,
+        description="share of the slices emptied at the lower and at the upper end",
+        json_schema_extra={"source": "Li et al. 2018"},
     )
     min_voxels: int = Field(
-        default=0, ge=0, description="lesions (26-connected) of fewer native voxels are removed; 0: none"
+        default=0,
+        ge=0,
+        description="lesions (26-connected) of fewer native voxels are removed; 0: none",
+        json_schema_extra={"unit": "voxels"},
     )
     flips: bool = Field(default=False, description="average over the slice and its left-right mirror image")
     early: bool = Field(default=False, description="predict with the early weights instead of the final ones")

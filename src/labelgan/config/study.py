@@ -64,7 +64,11 @@ class StudyConfig(Config):
     )
     samples: int = Field(default=500, ge=2, description="synthetic slices that each fold's generator makes")
     copypaste: float = Field(
-        default=0.5, gt=0, le=1, description="share of real slices that another patient's lesions are pasted into"
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of real slices that another patient's lesions are pasted into",
+        json_schema_extra={"source": "Zhang et al. 2021"},
     )
     start_from: str | None = Field(
         default=None, description="run that every fold's generator is tuned from; phantom: the one in the package"
@@ -153,31 +157,46 @@ class EngineConfig(Config):
     )
     gpus: int | None = Field(default=None, ge=0, le=1024, description="GPUs of this machine to use; None: all")
     grace_s: float = Field(
-        default=60.0, ge=0, description="how long an interrupted job may take to save its state, seconds"
+        default=60.0,
+        ge=0,
+        description="how long an interrupted job may take to save its state, seconds",
+        json_schema_extra={"unit": "seconds"},
     )
     silence_s: float | None = Field(
         default=1800.0,
         gt=0,
         description="local: a worker that gives no sign of life for so long, seconds, is ended; None: never",
+        json_schema_extra={"unit": "seconds"},
     )
     job_minutes: float | None = Field(
         default=None,
         gt=0,
         description="local: how long an attempt at a job may take; it then saves its state and is tried again",
+        json_schema_extra={"unit": "minutes"},
     )
     address: str | None = Field(
         default=None, description="ray: HOST:PORT of a running cluster, or auto; None: one is started on this machine"
     )
     partition: str | None = Field(default=None, description="slurm: partition")
     account: str | None = Field(default=None, description="slurm: account")
-    minutes: int = Field(default=24 * 60, ge=1, description="slurm: time limit of a job; it goes on after it")
-    memory_gb: int = Field(default=16, ge=1, description="slurm: memory of a job, GB")
+    minutes: int = Field(
+        default=24 * 60,
+        ge=1,
+        description="slurm: time limit of a job; it goes on after it",
+        json_schema_extra={"unit": "minutes"},
+    )
+    memory_gb: int = Field(default=16, ge=1, description="slurm: memory of a job, GB", json_schema_extra={"unit": "GB"})
     array_size: int = Field(default=1000, ge=1, description="slurm: most jobs submitted and not yet ended")
     setup: tuple[str, ...] = Field(default=(), description="slurm: shell lines before the job, such as module load")
     cluster: Literal["slurm", "local"] = Field(
         default="slurm", description="slurm: where submitit submits; local: processes of this machine, to try it out"
     )
-    poll_s: float = Field(default=5.0, gt=0, description="slurm: seconds between two readings of the job folders")
+    poll_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="slurm: seconds between two readings of the job folders",
+        json_schema_extra={"unit": "seconds"},
+    )
 
     @classmethod
     def of(cls, workers: int | None = None, settings: Settings = ()) -> EngineConfig:

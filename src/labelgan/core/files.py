@@ -33,6 +33,11 @@ def is_safe_id(identifier: str) -> bool:
     return bool(SAFE_ID.fullmatch(identifier)) and bool(identifier.strip("."))
 
 
+def bids_label(text: str) -> str:
+    """A BIDS label, letters and digits alone: ``sub-p_01`` -> ``p01``."""
+    return re.sub(r"[^A-Za-z0-9]", "", text.removeprefix("sub-"))
+
+
 def fsync_folder(folder: Path) -> None:
     """Makes renames inside a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

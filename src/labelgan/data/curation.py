@@ -16,12 +16,11 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from labelgan.core.errors import DataError
-from labelgan.core.files import SAFE_ID, read_json, sha256_file, write_json_atomic
+from labelgan.core.files import SAFE_ID, bids_label, read_json, sha256_file, write_json_atomic
 from labelgan.data.case import Case
 from labelgan.data.check.seen import sealed_cohort
-from labelgan.data.layouts.common import bids_label
 from labelgan.data.layouts.detect import read_cohort
-from labelgan.data.manifests import MANIFEST
+from labelgan.data.manifests import MANIFEST, CohortManifest
 
 CURATION = "curation.json"
 BLIND_TESTS = "blind_tests.json"
@@ -130,6 +129,13 @@ def seal_samples(root: Path, manifest: Mapping[str, Any]) -> None:
     hashes = {bids_label(case.id): sample_hash(case) for case in read_cohort(root).cases}
     samples = [{**entry, "sha256": hashes[bids_label(entry["id"])]} for entry in samples]
     write_json_atomic(root / MANIFEST, sealed_cohort({**manifest, "samples": samples}))
+
+
+def require_as_written(cohort: Path, manifest: CohortManifest, case: Case) -> None:
+    """Raises DataError where a listed sample's files are not those whose hash stands in its cohort's manifest."""
+    listed = manifest.sample_hashes.get(bids_label(case.id))
+    if listed is not None and sample_hash(case) != listed:
+        raise DataError(case.id, f"its files in {cohort} are not those that `labelgan sample` wrote")
 
 
 def read_curation(root: Path) -> Curation:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -30,7 +31,7 @@ from pydantic import (
 
 from labelgan.config.base import plain_words
 from labelgan.core.errors import CheckpointError, DataError, LabelganError
-from labelgan.core.files import SAFE_ID_WORDS, is_safe_id, read_json, write_json_atomic
+from labelgan.core.files import SAFE_ID_WORDS, bids_label, is_safe_id, read_json, write_json_atomic
 from labelgan.core.provenance import provenance
 from labelgan.data.check.seen import (
     NamedCase,
@@ -448,6 +449,11 @@ class CohortManifest(Kept):
     def keep(self, content: dict[str, Any], path: Path) -> None:
         require_sealed_cohort(content, path, self.fault)
         super().keep(content, path)
+
+    @cached_property
+    def sample_hashes(self) -> dict[str, str | None]:
+        """Id of a sample, as it may stand in a name of BIDS, to the hash of its files where that is listed."""
+        return {bids_label(sample.id): sample.sha256 for sample in self.samples or ()}
 
     @property
     def seen(self) -> SeenCases | None:

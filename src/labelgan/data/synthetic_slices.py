@@ -11,9 +11,8 @@ from labelgan.core.errors import DataError
 from labelgan.core.progress import Report
 from labelgan.data.case import Case, Cohort
 from labelgan.data.check.leaks import KnownScan
-from labelgan.data.curation import sample_hash
+from labelgan.data.curation import require_as_written
 from labelgan.data.geometry import SliceGeometry
-from labelgan.data.layouts.common import bids_label
 from labelgan.data.manifests import CohortManifest
 from labelgan.data.prepare.case import from_unit, prepare_case
 from labelgan.data.slices import Slices
@@ -59,12 +58,11 @@ def read_labelled_slices(
         DataError: a case cannot be read, has no mask, or lacks a channel of the store.
     """
     manifest = cohort.manifest
-    written = {bids_label(sample.id): sample.sha256 for sample in manifest.samples or ()}
     for number, case in enumerate(cases):
         if progress is not None:
             progress(number, len(cases), case.id)
-        if (told := written.get(bids_label(case.id))) is not None and sample_hash(case) != told:
-            raise DataError(case.id, f"its files in {cohort.root} are not those that `labelgan sample` wrote")
+        if manifest.is_synthetic:
+            require_as_written(cohort.root, manifest, case)
         if case.mask is None:
             raise DataError(case.id, f"has no mask; every case of {cohort.root} must have one")
         if missing := [name for name in store.channels if name not in case.images]:

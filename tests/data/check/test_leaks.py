@@ -16,6 +16,7 @@ from labelgan.data.check.fingerprint import REFUSE_AT, to_text
 from labelgan.data.check.integrity import check_cohort
 from labelgan.data.check.leaks import LEAST_MASK, KnownScan, find_meetings, find_twins, hash_of_mask, require_no_leak
 from labelgan.data.check.seen import SeenCase, SeenCases
+from labelgan.data.export.mix import export_sources
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
@@ -188,9 +189,11 @@ def test_a_slice_that_the_manifest_does_not_list_is_refused(tiny_samples, tmp_pa
     root = tmp_path / "samples"
     shutil.copytree(tiny_samples, root)
     path = next(root.rglob("*.npz"))
-    shutil.copy(path, path.with_name("syn999999.npz"))
-    with pytest.raises(DataError, match=r"manifest\.json: does not list syn999999, which is no sample"):
-        read_cohort(root)
+    for name in ("syn999999", path.stem.replace("syn", "syn_")):  # the latter is one name with the sample's in BIDS
+        strange = shutil.copy(path, path.with_name(f"{name}.npz"))
+        with pytest.raises(DataError, match=rf"manifest\.json: does not list .*{name}.*, which is no sample"):
+            read_cohort(root)
+        strange.unlink()
 
 
 def test_prints_at_the_limit_are_refused(patients):
@@ -207,3 +210,10 @@ def test_prints_at_the_limit_are_refused(patients):
 def test_what_is_written_for_the_guard_is_json(warned_store):
     store, _ = warned_store
     assert json.loads(json.dumps([store.identity(case) for case in store.cases]))[0]["mask_hash"].startswith("sha256:")
+
+
+def test_folds_of_an_export_do_not_part_twins(twins, tmp_path):
+    with pytest.raises(LeakError, match=r"^P009: of patient P009 may be case P001 of patient P001 .*--exclude one"):
+        export_sources([twins], tmp_path / "out", "nnunet", folds=2)
+    assert len(export_sources([twins], tmp_path / "out", "nnunet", folds=2, exclude=["P009"]).folds) == 2
+    assert export_sources([twins], tmp_path / "all", "bids").real == 4

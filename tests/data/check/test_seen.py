@@ -12,6 +12,7 @@ import pytest
 from labelgan.core.errors import CheckpointError, DataError, LabelganError
 from labelgan.core.files import sha256_file
 from labelgan.data.check.seen import SEAL, SeenCase, require_sealed_model, sealed_cohort, sealed_model
+from labelgan.data.export.mix import export_sources
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.synthetic_slices import read_labelled_slices
 from labelgan.gan.run_folder import RunFolder
@@ -145,3 +146,23 @@ def test_a_finished_run_lists_what_it_is_made_of(run):
     manifest = run.read_manifest()
     assert manifest.files_sha256["generator.safetensors"] == sha256_file(run.generator)
     assert all(case.prints.keys() == {"FLAIR", "T1"} for case in manifest.training_cases)
+
+
+def test_an_export_does_not_launder_a_slice_that_was_exchanged(samples, tmp_path):
+    first, second = sorted(samples.rglob("*.npz"))[:2]
+    shutil.copy(second, first)
+    with pytest.raises(DataError, match=rf"{first.stem}: its files in .* are not those that"):
+        export_sources([samples], tmp_path / "out", "wmh")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_of_an_export_is_sealed_anew(samples, tmp_path):
+    for source, out in ((samples, tmp_path / "a"), (tmp_path / "a", tmp_path / "b")):
+        export_sources([source], out, "wmh")
+    manifests = [read_cohort(root).manifest for root in (samples, tmp_path / "b")]
+    assert manifests[0].generator == manifests[1].generator
+    assert manifests[0].sample_hashes.keys() == manifests[1].sample_hashes.keys()
+    assert None not in manifests[1].sample_hashes.values()
+    edit(tmp_path / "b", _drop_a_case, "generator")
+    with pytest.raises(DataError, match=CHANGED):
+        read_cohort(tmp_path / "b")

@@ -7,9 +7,9 @@ import pytest
 from mixes import FACTS, a_slice, a_volume, scan_mask
 
 from labelgan.core.errors import DataError
+from labelgan.core.files import bids_label
 from labelgan.data.export.bids import BidsWriter, shows_brain_alone
 from labelgan.data.export.records import ExportFacts, LabelledVolume
-from labelgan.data.layouts.common import bids_label
 from labelgan.data.layouts.detect import read_cohort
 
 MIXED = ExportFacts(("FLAIR", "T1"), "mixed")

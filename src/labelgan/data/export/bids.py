@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from labelgan.core.errors import DataError
+from labelgan.core.files import bids_label
 from labelgan.core.version import __version__
 from labelgan.data.export.files import require_flair_t1, write_bytes, write_json, write_nifti, write_table
 from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume
-from labelgan.data.layouts.common import bids_label
 from labelgan.data.prepare.brain_search import find_brain
 from labelgan.data.volume import LESION, OTHER_PATHOLOGY
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelgan.core.errors import ConfigError, DataError
+from labelgan.core.errors import ConfigError, DataError, LeakError
 from labelgan.core.files import new_folder, require_free, write_json_atomic, write_text_atomic
 from labelgan.core.progress import Report
 from labelgan.core.provenance import provenance
 from labelgan.data.case import Case
-from labelgan.data.check.leaks import KnownScan
+from labelgan.data.check.leaks import KnownScan, find_twins
 from labelgan.data.curation import seal_samples
 from labelgan.data.export.card import CARD, cohort_card
 from labelgan.data.export.records import ExportFacts, Fold, LabelledVolume, Origin
@@ -90,6 +90,7 @@ def export_sources(
     def make() -> Sequence[Fold]:
         if FORMATS[format].folds:
             groups = mix.groups()
+            mix.require_no_twins()
             require_unseen_by_any(mix.test, groups)
             made.extend(make_folds(mix.scanned, groups, folds, seed))
         return made
@@ -201,6 +202,18 @@ class _Mix:
             self.test.append(known)
         elif volume.mask_XYZ is not None:
             self.scanned.append(known)
+
+    def require_no_twins(self) -> None:
+        """Raises LeakError where two patients, whom folds may part, have scans that are one scan in two forms."""
+        scans = [*self.scanned, *self.test]
+        for twins in find_twins(scans):
+            if twins.refused:
+                first, second = scans[twins.first], scans[twins.second]
+                raise LeakError(
+                    second.id,
+                    f"of patient {second.patient} may be case {first.id} of patient {first.patient} in another form: "
+                    f"{twins.words}; folds may part the two: give both one id, or --exclude one of them",
+                )
 
     def by_name(self) -> list[KnownScan]:
         """The annotated scans without their hashes, for which they would have to be read."""

@@ -14,7 +14,7 @@ from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import DataError
 from labelgan.data.case import Case
 from labelgan.data.check.leaks import KnownScan
-from labelgan.data.curation import read_curation
+from labelgan.data.curation import read_curation, require_as_written
 from labelgan.data.export.records import LabelledVolume
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.manifests import CohortManifest, SeenCases
@@ -79,10 +79,13 @@ class Source:
             The case, and by what it is known.
 
         Raises:
-            DataError: a channel is missing, a file cannot be read, or its grids differ.
+            DataError: a channel is missing, a file cannot be read, its grids differ, or a slice is not the one that
+                ``labelgan sample`` wrote.
         """
         if missing := [name for name in channels if name not in case.images]:
             raise DataError(case.id, f"has no {' and no '.join(missing)} image; choose with --channels")
+        if self.synthetic:
+            require_as_written(self.root, self.manifest, case)
         volumes = {name: case.load_image(name) for name in channels}
         for name, volume in volumes.items():
             if not np.isfinite(volume.data).all():

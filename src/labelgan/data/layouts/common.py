@@ -73,11 +73,6 @@ def safe_label(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
-def bids_label(text: str) -> str:
-    """A BIDS label, letters and digits alone: ``sub-p_01`` -> ``p01``."""
-    return re.sub(r"[^A-Za-z0-9]", "", text.removeprefix("sub-"))
-
-
 def unique_ids(parts: Sequence[tuple[str | None, ...]]) -> list[str]:
     """Makes ids from parts, most telling last, taking only as many parts as it needs to tell all apart.
 

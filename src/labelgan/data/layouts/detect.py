@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelgan.core.errors import DataError, LeakError
+from labelgan.core.files import bids_label
 from labelgan.data.case import Cohort
 from labelgan.data.layouts import bids as layouts_bids
 from labelgan.data.layouts import nnunet as layouts_nnunet
 from labelgan.data.layouts import pairs as layouts_pairs
 from labelgan.data.layouts import wmh as layouts_wmh
-from labelgan.data.layouts.common import bids_label
 from labelgan.data.manifests import MANIFEST, NO_MANIFEST, CohortManifest, read_manifest
 from labelgan.data.pseudonyms import hide_root, pseudonymised
 
@@ -119,8 +120,9 @@ def _require_listed(cohort: Cohort) -> None:
         raise DataError(
             path, "calls this a cohort of `labelgan sample`, and lists no samples: it is damaged, or not its"
         )
-    listed = {bids_label(sample.id) for sample in cohort.manifest.samples}
-    if strange := [case.id for case in cohort.cases if bids_label(case.id) not in listed]:
+    labels = Counter(bids_label(case.id) for case in cohort.cases)
+    listed = cohort.manifest.sample_hashes
+    if strange := [c.id for c in cohort.cases if (label := bids_label(c.id)) not in listed or labels[label] > 1]:
         raise DataError(path, f"does not list {_some(strange)}, which is no sample of its generator then: take it out")
 
 

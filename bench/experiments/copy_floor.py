@@ -16,6 +16,7 @@ import numpy as np
 from labelgan.audit.copies.copies import Comparable, audit_copies, closeness_of, limits_of, neighbours
 from labelgan.config.base import PrepareConfig
 from labelgan.core.rng import generator_for
+from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
 from labelgan.data.store import SliceStore
 
@@ -29,11 +30,12 @@ def slices_of(store: SliceStore, patients: set[str], name: str) -> tuple[np.ndar
     return store.images[rows].astype(np.float32), np.array([store.case_of(int(row)).patient for row in rows])
 
 
-def measure(root: Path) -> None:
+def measure(root: Path, exclude: list[str]) -> None:
     """Two rows: sound held-out patients, and the twin."""
+    known = {case.id for case in read_cohort(root).cases}
     with TemporaryDirectory() as folder:
         config = PrepareConfig.build({"size": (64, 64), "spacing_mm": "auto"})
-        store = prepare_store(root, Path(folder, "store"), config)
+        store = prepare_store(root, Path(folder, "store"), config, exclude=[name for name in exclude if name in known])
         patients = sorted({case.patient for case in store.cases})
         patients = [patients[number] for number in generator_for(0, "patients").permutation(len(patients))]
         half, rest = len(patients) // 2, (3 * len(patients)) // 4
@@ -47,21 +49,30 @@ def measure(root: Path) -> None:
         free = Comparable.of(slices_of(store, set(patients[rest:]), "free")[0])
     for name, slices in held_out.items():
         before = limits_of(neighbours(slices, train))
-        without = [float((closeness_of(neighbours(part, train), before).closeness < 1).mean()) for part in (copied, free)]
+        without = [
+            float((closeness_of(neighbours(part, train), before).closeness < 1).mean()) for part in (copied, free)
+        ]
         audits = [audit_copies(part, train, slices) for part in (copied, free)]
         limits = [f"{before[space].limit:.2g} / {audits[0].limits[space].limit:.2g}" for space in before]
         shares = [f"{old:.0%} / {audit.share:.0%}" for old, audit in zip(without, audits, strict=True)]
-        print(f"| {root.name}: {name} | {' | '.join([*limits, *shares])} | {audits[0].held_out_share:.1%} | {audits[0].shared_patients} |", flush=True)
+        print(
+            f"| {root.name}: {name} | {' | '.join([*limits, *shares])} | {audits[0].held_out_share:.1%} | {audits[0].shared_patients} |",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description="Measures the floor of the copy gate.")
     parser.add_argument("cohorts", nargs="+", type=Path)
-    print("| held out | limit of wholes without / with floor | of parts | copies found | strangers called copies | held-out slices called copies | shared |")
+    parser.add_argument("--exclude", nargs="*", default=[], help="ids of cases to leave out")
+    print(
+        "| held out | limit of wholes without / with floor | of parts | copies found | strangers called copies | held-out slices called copies | shared |"
+    )
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for root in parser.parse_args().cohorts:
-        measure(root)
+    options = parser.parse_args()
+    for root in options.cohorts:
+        measure(root, options.exclude)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,9 @@ def _json(folder: Path) -> list[Target]:
 
     run, segmenter, samples = (_sound(folder, name) for name in ("run", "segmenter", "samples"))
     opened = SliceStore.open(make(folder, "store"))
-    stranger = opened.cases[0].model_copy(update={"id": "Q1", "patient": "Q1", "hashes": {"T1": "sha256:0"}, "mask_hash": None})
+    stranger = opened.cases[0].model_copy(
+        update={"id": "Q1", "patient": "Q1", "hashes": {"T1": "sha256:0"}, "mask_hash": None}
+    )
     checkpoints = run / "checkpoints"
     newest = max(checkpoints.iterdir())
     for older in set(checkpoints.iterdir()) - {newest}:

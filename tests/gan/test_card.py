@@ -54,3 +54,13 @@ def test_it_begins_as_model_hubs_read_it(tiny_run):
     assert header["library_name"] == "labelgan"
     assert header["pipeline_tag"] == "unconditional-image-generation"
     assert "license" in header
+
+
+def test_what_may_not_be_shared_comes_first():
+    noise = generator_card(MANIFEST, tiny_config("wgan-gp"))
+    composed = generator_card({**MANIFEST, "content": {"patients": 33, "phantoms": 33}}, tiny_config("refiner"))
+    points = [[line for line in card.split("\n") if line.startswith("- ")] for card in (noise, composed)]
+    assert points[0][0].startswith("- **May repeat patients: audit before you share.**")
+    assert points[1][0].startswith("- **Shows parts of patients: share only what you may share of their scans.**")
+    assert points[1][1].startswith("- **The run folder holds 33 slices of these patients**")
+    assert "shows no patient" not in noise + composed

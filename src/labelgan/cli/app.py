@@ -271,11 +271,14 @@ def sample(
             source, out, num, format=format, seed=seed, keep_best=keep_best, load=load, height=height, site=site,
             device=device, force=force, audited=audited, report=progress,
         )  # fmt: skip
-    typer.echo(f"{num} synthetic slices in {out}")
-    if audited is not None:
-        from labelgan.core.files import read_json
+    from labelgan.core.files import read_json
 
-        dropped = read_json(out / "manifest.json")["audited"]["dropped"]
+    typer.echo(f"{num} synthetic slices in {out}")
+    manifest = read_json(out / "manifest.json")
+    if manifest["generator"].get("content"):
+        say("they show parts of training patients: share them only as you may share their scans (see card.md)")
+    if audited is not None:
+        dropped = manifest["audited"]["dropped"]
         told = ", ".join(f"{reason}: {count}" for reason, count in dropped.items())
         say(f"left out: {told or 'none'}")
 

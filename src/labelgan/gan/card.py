@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labelgan.config.gan import GanConfig
-from labelgan.data.export.card import audit_section
+from labelgan.data.export.card import audit_section, sharing_words
 from labelgan.gan.networks.families import NETWORKS
 from labelgan.gan.objectives import OBJECTIVES
 
@@ -22,8 +22,8 @@ def generator_card(manifest: Mapping[str, Any], config: GanConfig) -> str:
     seen_before = f", after those of {len(inherited)} patients that its parent saw" if inherited else ""
     content = manifest.get("content")
     kept = (
-        f"\n- **The run folder holds {content['patients']} slices of these patients** (`content.safetensors`), and"
-        " samples show\n  lesions and some heads of theirs: share neither where you may not share their slices."
+        f"\n- **The run folder holds {content['patients']} slices of these patients** (`content.safetensors`): share it"
+        " only where you\n  may share their slices."
         if content
         else ""
     )
@@ -41,10 +41,10 @@ pipeline_tag: unconditional-image-generation
 A generator of {" + ".join(manifest["channels"])} slices with lesion masks, {height}×{width} pixels of
 {row:.2f}×{column:.2f} mm, slices {thickness:.2f} mm apart.
 
-- **Not for diagnosis.** It shows no patient and knows no anatomy beyond its training slices.
+- {sharing_words(manifest)}{kept}
+- **Not for diagnosis.** It knows no anatomy beyond its training slices.
 - **Licence**: fill in; it follows from the training data's.
-- **Trained on** {slices} slices of {len(patients)} patients{seen_before}. A generator of few patients may repeat them:
-  audit it before sharing.{kept}
+- **Trained on** {slices} slices of {len(patients)} patients{seen_before}.
 - **Game**: {config.objective.name} ({OBJECTIVES[config.objective.name].source}).
 - **Networks**: {config.network.family}, {NETWORKS[config.network.family].description};
   {parameters["generator"]:,} + {parameters["critic"]:,} parameters.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -38,7 +39,7 @@ AUDIT = {
     "train": {"slices": 33},
     "held_out": {"slices": 20},
     "gates": [{"name": "copies", "passed": False, "reason": "share of copies 0.2 (at most 0.05)"}],
-    "findings": [{"title": "copies", "value": 0.2, "anchors": {"good": 0.01, "bad": None}}],
+    "findings": [{"name": "copies.share", "title": "copies", "value": 0.2, "anchors": {"good": 0.01, "bad": None}}],
 }
 
 
@@ -69,6 +70,7 @@ def test_an_audit_is_entered_and_what_was_filled_in_stays(tmp_path):
         card = (tmp_path / CARD).read_text()
         assert card == cohort_card(MANIFEST, AUDIT).replace("license_name: fill-in", "license_name: mine")
     assert "The audit failed: 1,200 samples, 33 training slices, 20 held-out slices." in card
+    assert "20.0% of the samples count as copies of training slices. **Do not share them.**" in card
     assert "- **copies**: failed; share of copies 0.2 (at most 0.05)" in card
     assert "| copies | 0.2 | 0.01 | – |" in card
     assert "Not audited" not in card
@@ -95,3 +97,26 @@ def test_every_format_has_a_card_that_its_reader_does_not_mind(tiny_run, tmp_pat
     assert [case.id for case in with_card.cohort.cases] == [case.id for case in without.cohort.cases]
     assert with_card.cohort.layout == EXPORTERS[format].layout
     assert [(p.case, p.reason) for p in with_card.problems] == [(p.case, p.reason) for p in without.problems]
+
+
+def first_point(card: str) -> str:
+    """The first item of a card's first list."""
+    return " ".join(next(line for line in card.split("\n") if line.startswith("- ")).split())
+
+
+def test_a_card_opens_with_what_may_not_be_shared():
+    """Of slices that are composed from patients, and of those made from noise."""
+    assert first_point(cohort_card(MANIFEST)).startswith("- **May repeat patients: audit before you share.**")
+    composed = {**MANIFEST, "generator": {**MANIFEST["generator"], "content": {"patients": 33, "phantoms": 33}}}
+    card = cohort_card(composed)
+    assert first_point(card).startswith("- **Shows parts of patients: share only what you may share of their scans.**")
+    assert "lesions of 2 training patients" in " ".join(card.split())
+    for text in (card, cohort_card(MANIFEST)):
+        assert not re.search(r"shows? no patient", text, re.IGNORECASE)
+
+
+def test_an_audit_without_copies_is_no_promise():
+    clean = {**AUDIT, "gates": [{"name": "copies", "passed": True, "reason": "few"}]}
+    assert "Copies that are not searched for may be among them." in cohort_card(MANIFEST, clean)
+    silent = {**AUDIT, "findings": []}
+    assert "count as copies" not in cohort_card(MANIFEST, silent)

@@ -20,14 +20,17 @@ BIDS_VERSION = "1.9.0"
 _REST = 0.05  # measured: 0 in skull-stripped scans, 0.3 to 2 with the skull on
 _SUFFIX = {"FLAIR": "FLAIR", "T1": "T1w"}
 _NAMES = {"real": "Scans", "synthetic": "Synthetic slices", "mixed": "Scans and synthetic slices"}
-_NOTHING_REAL = "Synthetic slices with lesion masks, made by LabelGAN. They show no patient. Not for diagnosis."
+_SYNTHETIC = (
+    "Synthetic slices with lesion masks, made by LabelGAN. They may show or repeat training patients: see card.md. "
+    "Not for diagnosis."
+)
 _WORDS = {
     "real": "Scans with lesion masks, exported by LabelGAN with fresh headers.",
-    "synthetic": _NOTHING_REAL,
+    "synthetic": _SYNTHETIC,
     "mixed": "Scans with lesion masks and synthetic slices, exported by LabelGAN with fresh headers. Where the column "
-    "synthetic of participants.tsv says true, a generator made the images: they show no patient.",
+    "synthetic of participants.tsv says true, a generator made the images, which may show or repeat its patients.",
 }
-_IMAGE = {False: "A scan, exported by LabelGAN", True: "Made by a generator; shows no patient"}
+_IMAGE = {False: "A scan, exported by LabelGAN", True: "Made by a generator; may show or repeat its training patients"}
 _MASK = f"0 background, {LESION} lesion, {OTHER_PATHOLOGY} other pathology, to be ignored"
 _COLUMNS = {
     "labelgan_id": {"Description": "Patient id in the cohort that was exported"},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgan.core.files import write_text_atomic
+from labelgan.core.words import counted
 
 CARD = "card.md"
 
@@ -17,6 +18,25 @@ _BEGIN, _END = "<!-- audit: labelgan audit writes here -->", "<!-- end of audit 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _DECISIONS = {True: "passed", False: "failed", None: "not judged"}
 _NOT_AUDITED = "Not audited yet: `labelgan audit` tells whether masks fit, and whether patients were copied."
+
+
+def sharing_words(generator: Mapping[str, Any]) -> str:
+    """Says whether samples of a generator may show its training patients; what must not be shared comes first.
+
+    Args:
+        generator: the manifest of a run, or the part of a synthetic cohort's manifest about its generator.
+    """
+    patients = len({case["patient"] for case in generator["training_cases"]})
+    number = counted(patients, "training patient")
+    if generator.get("content"):
+        return (
+            "**Shows parts of patients: share only what you may share of their scans.** Slices are composed of\n"
+            f"  lesions of {number} and, unless it was trained with `content.phantoms=1`, of their heads."
+        )
+    return (
+        f"**May repeat patients: audit before you share.** Slices are made from noise, by a network that has seen\n"
+        f"  {number}; it can remember slices, the more the fewer they are."
+    )
 
 
 def cohort_card(manifest: Mapping[str, Any], audit: Mapping[str, Any] | None = None) -> str:
@@ -47,7 +67,8 @@ tags: [medical-imaging, synthetic-data, gan, segmentation]
 layout `{manifest["layout"]}`; {lesions:,} of them show a lesion. Image and mask were made together by a generative
 adversarial network. `manifest.json` gives the seed and number of every slice.
 
-- **Not for diagnosis.** No slice shows a patient, and none need be anatomically right.
+- {sharing_words(generator)}
+- **Not for diagnosis.** No slice need be anatomically right.
 - **Licence**: fill in; it follows from the training data's.
 - **Generator**: {generator["model"]}, {generator["steps"]:,} steps, weights {generator["sha256"]}.
 - **Seed**: {manifest["seed"]}{chosen}.
@@ -106,7 +127,18 @@ def _figures(audit: Mapping[str, Any]) -> str:
         f"{audit[name]['slices']:,} {words}"
         for name, words in (("samples", "samples"), ("train", "training slices"), ("held_out", "held-out slices"))
     )
-    return "\n".join([f"The audit {_DECISIONS[audit['passed']]}: {sizes}.", "", *gates, "", *table])
+    copies = _copies(audit)
+    return "\n".join([f"The audit {_DECISIONS[audit['passed']]}: {sizes}.{copies}", "", *gates, "", *table])
+
+
+def _copies(audit: Mapping[str, Any]) -> str:
+    """What the audit found of copies, in a sentence; empty where it did not look."""
+    found = {finding["name"]: finding["value"] for finding in audit["findings"]}
+    if (share := found.get("copies.share")) is None:
+        return ""
+    passed = next((gate["passed"] for gate in audit["gates"] if gate["name"] == "copies"), None)
+    advice = " Copies that are not searched for may be among them." if passed else " **Do not share them.**"
+    return f" {share:.1%} of the samples count as copies of training slices.{advice}"
 
 
 def _number(value: float | None) -> str:

@@ -135,7 +135,7 @@ def _empty_instance(volume: LabelledVolume, uid: str) -> Dataset:
     dataset.Modality, dataset.BodyPartExamined = "MR", "HEAD"
     dataset.Manufacturer, dataset.SoftwareVersions = "LabelGAN", __version__
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    dataset.DerivationDescription = "Made by a generator; shows no patient" if volume.synthetic else "Export of a scan"
+    dataset.DerivationDescription = "Made by a generator from patients" if volume.synthetic else "Export of a scan"
     dataset.ScanningSequence, dataset.SequenceVariant, dataset.MRAcquisitionType = "RM", "NONE", "2D"
     for keyword in (
         *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"),

@@ -51,7 +51,7 @@ types: $(VENV)/.dev
 	nice $(BIN)/pyright
 
 unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # What make test leaves out: faults made for real, many times over.
 drill: $(VENV)/.dev

@@ -64,18 +64,19 @@ def test_unseen_patients_are_not(split, training):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(("Dataset501_LGG", (20, 10), 0), marks=pytest.mark.drill),  # five times the work
-        ("ms3seg-wmh", (5, 3), 0),
+        # five times the work, and an encoder as long as it is by default
+        pytest.param(("Dataset501_LGG", (20, 10), 0, []), marks=pytest.mark.drill),
+        ("ms3seg-wmh", (5, 3), 0, ["encoder.steps=60"]),
     ],
     ids=["glioma", "multiple sclerosis"],
 )
 def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     """Patients of a real cohort (of the gliomas half, to save time) at 64×64: some learned from, some held out."""
-    name, sizes, seed = request.param
+    name, sizes, seed, settings = request.param
     ids = [case.id for case in read_cohort(real_cohort(name)).cases]
     leave_out = ids[1::2] if name == "Dataset501_LGG" else []
     prepare = PrepareConfig.build({"size": (64, 64), "spacing_mm": 4.0})
-    config = AuditConfig().with_settings(["data.device=cpu"])
+    config = AuditConfig().with_settings(["data.device=cpu", *settings])
     folder = tmp_path_factory.mktemp("audited")
     return Audited.split(real_cohort(name), folder, prepare, config, sizes=sizes, seed=seed, leave_out=leave_out)
 

@@ -131,15 +131,6 @@ def test_an_interrupted_fine_tuning_goes_on_without_its_parent(phantom_store, ti
     assert [case["id"] for case in manifest["inherited_cases"]] == ["P001", "P002", "P003"]
 
 
-@pytest.mark.parametrize(
-    "verb", [lambda p: api.check(p), lambda p: api.prepare(p, p.parent / "o"), lambda p: api.train(p, p.parent / "o")]
-)
-def test_a_missing_folder_is_named(tmp_path, verb):
-    with pytest.raises(DataError, match=r"absent: "):
-        verb(tmp_path / "absent")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_one_cohort_or_several_by_any_kind_of_path(phantom_cohort, tiny_samples, tmp_path):
     done = labelgan.export(str(phantom_cohort), tmp_path / "one", format="monai")
     assert (done.real, done.synthetic, len(done.folds)) == (3, 0, 3)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def test_a_study_in_one_call(study_cohort, study_config, tiny_study, tmp_path):
         labelgan.run_study(study_cohort, tmp_path / "study", config=study_config, reference="real", device="cpu")
 
 
-def test_report_and_verdict_of_a_finished_study(tiny_study, tmp_path):
-    out = shutil.copytree(tiny_study.folder, tmp_path / "study")
-    assert api_study.build_report(out).is_file()
-    assert api_study.verdict(out) == json.loads((out / "verdict.json").read_text())
+def test_the_verdict_of_a_finished_study_and_of_none(tiny_study, tmp_path):
+    assert api_study.verdict(tiny_study.folder) == tiny_study.verdict
+    with pytest.raises(DataError, match="holds no study"):
+        api_study.build_report(tmp_path)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -43,17 +42,6 @@ def test_a_study_from_the_command_line_and_again(capsys, study_cohort, tmp_path)
     (out / "report.html").unlink()
     code, words, err = run(capsys, "report", out)
     assert (code, words) == (0, f"report: {out / 'report.html'}\n"), err
-
-
-def test_a_leak_is_refused_with_exit_code_3(capsys, study_cohort, tmp_path):
-    data = shutil.copytree(study_cohort, tmp_path / "data")
-    site = next(data.rglob("P001"))
-    shutil.copytree(site, site.with_name("P009"))
-    code, _, err = run(capsys, "study", data, "--out", tmp_path / "study", *tiny())
-    assert code == 3
-    assert err.strip().splitlines()[-1].startswith("error: ")
-    assert "P001" in err
-    assert "P009" in err
 
 
 @pytest.mark.usefixtures("jobs_here")

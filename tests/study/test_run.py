@@ -20,7 +20,7 @@ from labelgan.scoring.scores_csv import COLUMNS
 from labelgan.study.engine.engines import InlineEngine
 from labelgan.study.engine.ledger import Ledger
 from labelgan.study.plan import MEMBER
-from labelgan.study.run import StudySources, make_plan, rebuild_report, run_study, scan_cohorts
+from labelgan.study.run import StudySources, make_plan, run_study, scan_cohorts
 from tiny import tiny_study_config
 
 
@@ -90,19 +90,6 @@ def test_another_reference_is_asked_of_the_work_that_is_done(study_cohort, tmp_p
     assert (told["reference"], told["config"]["reference"]) == ("real", "real")
     assert StudyConfig.from_toml(out / "config.toml") == named
     assert "real: named; comparisons with classical are secondary" in (out / "report.html").read_text()
-
-
-def test_the_page_is_built_again(tiny_study, tmp_path):
-    out = shutil.copytree(tiny_study.folder, tmp_path / "study")
-    (out / "report.html").unlink()
-    assert rebuild_report(out) == out / "report.html"
-    assert "data:image/png;base64," in (out / "report.html").read_text()
-    # Without its cohort, the page still has the numbers.
-    places = json.loads((out / "places.json").read_text())
-    (out / "places.json").write_text(json.dumps({**places, "data": str(tmp_path / "gone")}))
-    rebuild_report(out)
-    with pytest.raises(DataError, match="holds no study"):
-        rebuild_report(tmp_path / "nowhere")
 
 
 def test_a_failed_job_is_named_and_the_rest_goes_on(study_cohort, tmp_path):

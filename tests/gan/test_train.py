@@ -166,6 +166,9 @@ def test_a_fine_tuned_generator_carries_its_parents_cases(phantom_store, tiny_ru
     manifest = read_manifest(run)
     assert [case["id"] for case in manifest["training_cases"]] == [kept.id]
     assert manifest["inherited_cases"] == read_manifest(tiny_run)["training_cases"]
+    child = train_generator(phantom_store, tmp_path / "child", config, exclude=[kept.id], start_from=run).run
+    seen = [case["id"] for case in read_manifest(child)["inherited_cases"]]
+    assert sorted(seen) == sorted([kept.id, *(case["id"] for case in read_manifest(tiny_run)["training_cases"])])
     # with next to no learning the weights are still the parent's
     before, after = (load_tensors(folder / "generator.safetensors") for folder in (tiny_run, run))
     for name, tensor in before.items():

@@ -75,6 +75,14 @@ def test_nothing_is_pasted_outside_the_head_or_on_other_pathology():
     assert (image[:, 14, 10] == 0).all()
 
 
+def test_other_pathology_of_the_source_does_not_fade_into_the_target():
+    source = slice_with(1, square(2, 2))
+    source[1][square(16, 16)] = 2
+    image, mask = paste_lesions(source, slice_with(0), HEAD, STAY)
+    assert (image[:, 12:, 12:] == 0).all()
+    assert not mask[12:, 12:].any()
+
+
 def test_a_slice_without_lesion_gives_nothing():
     target = slice_with(0, square(2, 2))
     image, mask = paste_lesions(slice_with(1), target, HEAD, STAY)

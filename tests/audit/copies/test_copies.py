@@ -7,6 +7,7 @@ from labelgan.audit.copies.copies import (
     CERTAIN,
     PRIVACY_NOTE,
     Comparable,
+    CopyAudit,
     Limit,
     Neighbours,
     PatientCopies,
@@ -52,6 +53,26 @@ def parts(phantoms) -> dict[str, np.ndarray]:
 
 def of(phantoms: tuple[np.ndarray, np.ndarray], rows: np.ndarray) -> Comparable:
     return Comparable.of(phantoms[0][rows], phantoms[1][rows])
+
+
+def test_what_lies_below_the_limit_is_a_copy_and_what_lies_at_it_is_none():
+    near = np.array([0.3, 0.7, 0.999, 1.0, 2.0])
+    audit = CopyAudit(
+        closeness=near,
+        space=np.full(5, "whole"),
+        row=np.zeros(5, int),
+        closer_than_any=np.zeros(5, bool),
+        limits={},
+        held_out_closeness=near[1:],
+        held_out_patients=2,
+        held_out_patient_share=0.0,
+        patients=(),
+        pairs=(),
+        authenticity=None,
+        held_out_authenticity=None,
+    )
+    assert audit.copies.tolist() == [True, True, True, False, False]
+    assert (audit.share, audit.certain_share, audit.held_out_share) == (0.6, 0.2, 0.5)
 
 
 @pytest.mark.slow

@@ -66,6 +66,15 @@ def test_every_channel_has_mean_0_and_sd_1_inside_the_brain_of_the_volume(case):
     assert prepared.intensity["FLAIR"] == pytest.approx({"mean": flair.mean(), "sd": flair.std()}, rel=1e-5)
 
 
+def test_a_resampled_mask_holds_the_labels_that_it_had(tmp_path, case):
+    """Between background and label 2 lies no lesion, as it would where a mask is interpolated."""
+    mask = 2 * arrays()["mask"]
+    other = Case("c1", "p1", case.images, mask=write(tmp_path, "other", mask), brain_mask=case.brain_mask)
+    prepared = prepare_case(other, config(spacing_mm=0.7))
+    assert prepared.geometry.resampled
+    assert set(np.unique(prepared.masks_ZHW)) == {0, 2}
+
+
 def test_slices_and_masks_are_those_of_the_scan(case):
     prepared = prepare_case(case, config())
     data = arrays()

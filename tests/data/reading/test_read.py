@@ -120,11 +120,12 @@ def test_the_hash_tells_voxels_and_shapes_apart() -> None:
     data = voxels("a").astype(np.float32)
     other = data.copy()
     other[0, 0, 0] += 1
+    same_bytes = data.reshape((7, 6, 5), order="F")
     digests = {
         voxel_hash(Volume(volume, np.eye(4)))
-        for volume in (data, other, data.reshape(7, 6, 5), data[::-1], data.transpose(0, 2, 1))
+        for volume in (data, other, data.reshape(7, 6, 5), same_bytes, data[::-1], data.transpose(0, 2, 1))
     }
-    assert len(digests) == 5
+    assert len(digests) == 6
 
 
 def test_the_hash_takes_no_notice_of_the_affines_numbers_or_of_signed_zero() -> None:

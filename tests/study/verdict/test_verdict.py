@@ -72,6 +72,15 @@ def test_known_figures() -> None:
     assert summary == expected | {"mean": pytest.approx(0.7), "sd": pytest.approx(np.std([0.6, 0.6, 0.9], ddof=1))}
 
 
+def test_what_the_correction_takes_away_is_no_evidence() -> None:
+    steps = 0.01 * np.array([1, 2, 3, 4, -5, 6, 7, 8, 9, 10])
+    row = comparison(judge(make_scores({"classical": BASE[:10], ARM: BASE[:10] + steps})))
+    assert row["p"] == pytest.approx(20 / 1024)  # ten of 1024 signs have a rank sum of 5 or less
+    assert row["p_holm"] == pytest.approx(100 / 1024)
+    assert row["interval"][0] > 0
+    assert row["verdict"] == "no evidence"
+
+
 def test_the_verdict_has_the_agreed_shape() -> None:
     frame = make_scores({"real": BASE, "classical": BASE + 0.01, ARM: BASE + NOISE}, n_train=11)
     verdict = judge(frame, seed=3)

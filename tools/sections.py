@@ -8,6 +8,7 @@ from pathlib import Path
 from labelgan.core.files import write_text_atomic
 
 TITLES = {
+    "mutants.md": "# Mutants\n\nDo the tests notice a mistake? One is made, and they are run.\n",
     "reliability.md": "# Reliability\n\nWhat was broken, and what came of it. Each command writes its section.\n",
     "speed.md": "# Speed and memory\n\nEach command writes its section.\n",
 }

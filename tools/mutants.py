@@ -332,6 +332,7 @@ MUTANTS = (
         'generator_for(seed, "generator turn", step)',
         'generator_for(seed, "generator turn")',
         ("gan/test_trainer.py", "gan/test_train.py"),
+        late=True,
     ),
     Mutant(
         "resume draws from a stream of its own",
@@ -443,7 +444,8 @@ def as_section(rows: list[tuple[Mutant, str]]) -> str:
         "## Mistakes made on purpose",
         "",
         f"`python -m tools.mutants --write` breaks one line at a time in a copy of the sources. {killed} of",
-        f"{len(rows)} mistakes are noticed; {late} of them were not at first, and got a test (in bold). {measured_at()}",
+        f"{len(rows)} mistakes are noticed; {late} of them were not at first, and got a test (in bold).",
+        measured_at(),
         "",
         "| mistake | in | noticed by |",
         "|---|---|---|",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +58,21 @@ def test_one_step_changes_both_players(model, preset):
     assert {"critic_loss", "generator_loss", "critic_real", "critic_fake"} <= figures.keys()
     assert ("wasserstein_estimate" in figures) == config.objective.name.startswith("wgan")
     assert all(math.isfinite(value) for value in figures.values())
+
+
+def test_every_turn_of_every_step_draws_anew(monkeypatch):
+    trainer = trainer_of(tiny_config("wgan"))  # five turns of the critic, one of the generator
+    drawn = []
+    batch = trainer.inputs.batch
+
+    def recorded(rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:
+        drawn.append(batch(rng, count))
+        return drawn[-1]
+
+    monkeypatch.setattr(trainer, "inputs", SimpleNamespace(batch=recorded))
+    for step in range(3):
+        trainer.step(step, real_batch)
+    assert len({z_NZ.numpy().tobytes() for (z_NZ,) in drawn}) == 3 * 6
 
 
 @pytest.mark.slow

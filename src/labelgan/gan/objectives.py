@@ -20,7 +20,7 @@ from labelgan.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class CriticTurn:
-    """What one critic step plays with.
+    """Inputs of one critic step.
 
     Attributes:
         critic: D.
@@ -41,7 +41,7 @@ class CriticTurn:
 
 @dataclass(frozen=True)
 class GeneratorTurn:
-    """What one generator step plays with; ``fake_NCHW`` carries the generator's graph."""
+    """Inputs of one generator step; ``fake_NCHW`` carries the generator's graph."""
 
     critic: nn.Module
     real_NCHW: Tensor
@@ -146,15 +146,15 @@ def objective_of(config: ObjectiveConfig) -> Objective:
     return OBJECTIVES[config.name]
 
 
-def _figures(real_N: Tensor, fake_N: Tensor, **more: Tensor) -> dict[str, Tensor]:
-    figures = {"critic_real": real_N.mean(), "critic_fake": fake_N.mean(), **more}
-    return {name: value.detach() for name, value in figures.items()}
+def _metrics(real_N: Tensor, fake_N: Tensor, **more: Tensor) -> dict[str, Tensor]:
+    metrics = {"critic_real": real_N.mean(), "critic_fake": fake_N.mean(), **more}
+    return {name: value.detach() for name, value in metrics.items()}
 
 
 def _minimax_critic(turn: CriticTurn) -> Loss:
     # max_D E[log D(x)] + E[log(1 - D(G(z)))] with D = sigmoid(logit): log D = -softplus(-logit)
     real_N, fake_N = turn.critic(turn.real_NCHW), turn.critic(turn.fake_NCHW)
-    return F.softplus(-real_N).mean() + F.softplus(fake_N).mean(), _figures(real_N, fake_N)
+    return F.softplus(-real_N).mean() + F.softplus(fake_N).mean(), _metrics(real_N, fake_N)
 
 
 def _minimax_generator(turn: GeneratorTurn) -> Tensor:
@@ -165,7 +165,7 @@ def _minimax_generator(turn: GeneratorTurn) -> Tensor:
 
 def _wasserstein_critic(turn: CriticTurn) -> Loss:
     real_N, fake_N = turn.critic(turn.real_NCHW), turn.critic(turn.fake_NCHW)
-    return fake_N.mean() - real_N.mean(), _figures(real_N, fake_N)
+    return fake_N.mean() - real_N.mean(), _metrics(real_N, fake_N)
 
 
 def _wasserstein_generator(turn: GeneratorTurn) -> Tensor:
@@ -188,23 +188,23 @@ def gradient_penalty(critic: nn.Module, real_NCHW: Tensor, fake_NCHW: Tensor, mi
 
 
 def _wgan_gp_critic(turn: CriticTurn) -> Loss:
-    loss, figures = _wasserstein_critic(turn)
+    loss, metrics = _wasserstein_critic(turn)
     penalty = gradient_penalty(turn.critic, turn.real_NCHW, turn.fake_NCHW, turn.mix_N)
-    return loss + turn.settings.penalty * penalty, {**figures, "penalty": penalty.detach()}
+    return loss + turn.settings.penalty * penalty, {**metrics, "penalty": penalty.detach()}
 
 
 def _relativistic_critic(turn: CriticTurn) -> Loss:
     every = turn.settings.penalty_every
     if turn.index % every:
         real_N, fake_N = turn.critic(turn.real_NCHW), turn.critic(turn.fake_NCHW)
-        return F.softplus(fake_N - real_N).mean(), _figures(real_N, fake_N)
+        return F.softplus(fake_N - real_N).mean(), _metrics(real_N, fake_N)
     real_N, real_gradient = input_gradient(turn.critic, turn.real_NCHW)
     fake_N, fake_gradient = input_gradient(turn.critic, turn.fake_NCHW)
     # R1 and R2: squared gradient norm at real and at fake slices, summed over pixels in fp32
     r1 = real_gradient.float().square().sum(dim=(1, 2, 3)).mean()
     r2 = fake_gradient.float().square().sum(dim=(1, 2, 3)).mean()
     loss = F.softplus(fake_N - real_N).mean() + every * turn.settings.penalty / 2 * (r1 + r2)
-    return loss, _figures(real_N, fake_N, r1=r1, r2=r2)
+    return loss, _metrics(real_N, fake_N, r1=r1, r2=r2)
 
 
 def _relativistic_generator(turn: GeneratorTurn) -> Tensor:

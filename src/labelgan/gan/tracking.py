@@ -1,6 +1,6 @@
 """Experiment trackers beside metrics.csv and TensorBoard, opened only where one is asked for.
 
-A tracker is told settings and figures, never pictures: a server may be anywhere, and pictures of a refiner's samples
+A tracker is told settings and metrics, never pictures: a server may be anywhere, and pictures of a refiner's samples
 show anatomies of its training patients. To add one, write a class with `Tracker`'s methods and enter it in `TRACKERS`.
 """
 
@@ -26,7 +26,7 @@ class Tracker(Protocol):
     """Receives a training's metrics from its recorder."""
 
     def metrics(self, means: Mapping[str, float], step: int) -> None:
-        """Takes the means of some figures at a step."""
+        """Takes the means of some metrics at a step."""
 
     def close(self, complete: bool) -> None:
         """Ends the tracked run; ``complete`` is False where it was interrupted or failed."""
@@ -65,7 +65,7 @@ class MlflowTracker:
             self._client.log_batch(self._id, params=parameters[first : first + _MOST_PARAMETERS])
 
     def metrics(self, means: Mapping[str, float], step: int) -> None:
-        """Sends the means of some figures."""
+        """Sends the means of some metrics."""
         now = int(1000 * time.time())  # MLflow counts in milliseconds
         metrics = [self._metric(name, value, now, step) for name, value in means.items()]
         self._guarded(lambda: self._client.log_batch(self._id, metrics=metrics))

@@ -42,9 +42,9 @@ class Trainer:
     """The state of a game between two checkpoints.
 
     Attributes:
-        generator, critic: the players.
+        generator, critic: the networks.
         averaged: exponential moving average of the generator, the copy that samples (the generator itself without one).
-        team: the processes that play together; the players are the same in all of them.
+        team: the processes that train together; the networks are the same in all of them.
     """
 
     def __init__(
@@ -79,25 +79,25 @@ class Trainer:
         return autocast(self.device, self.config.train.precision)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """Plays one round: the critic's turns, then the generator's.
+        """Runs one round: the critic's steps, then the generator's.
 
         Args:
-            step: rounds played before; every random draw of the round depends on it and the seed alone.
+            step: rounds before; every random draw of the round depends on it and the seed alone.
             batch: gives the real slices of a turn, (N, C, H, W): this process's part of them.
 
         Returns:
-            Losses and figures, possibly non-finite: the caller decides what to do then.
+            Losses and metrics, possibly non-finite: the caller decides what to do then.
         """
         settings, seed = self.config.objective, self.config.train.seed
         reseed_torch(seed, "step", step, *([self.team.rank] if self.team.rank else []))  # dropout: to each its own
-        figures: dict[str, Tensor] = {}
+        metrics: dict[str, Tensor] = {}
         for turn in range(settings.critic_steps):
             rng = generator_for(seed, "critic turn", step, turn)
             real_NCHW = batch(turn)
             with torch.no_grad(), self._autocast():
                 fake_NCHW = self.generator(*self._inputs(rng, len(real_NCHW))).float()
             with self._autocast():
-                loss, figures = self.objective.critic_loss(
+                loss, metrics = self.objective.critic_loss(
                     CriticTurn(
                         critic=self.critic,
                         real_NCHW=augment(real_NCHW, rng, self.config.augment, self.team),
@@ -108,11 +108,11 @@ class Trainer:
                     )
                 )
             self._descend(loss, self.critic_optimizer)
-            figures["critic_loss"] = loss.detach()
+            metrics["critic_loss"] = loss.detach()
             if self.objective.after_critic_step is not None:
                 self.objective.after_critic_step(self.critic, settings)
         if self.objective.summary is not None:
-            figures |= self.objective.summary(figures)
+            metrics |= self.objective.summary(metrics)
 
         rng = generator_for(seed, "generator turn", step)
         real_NCHW = batch(settings.critic_steps)
@@ -129,15 +129,15 @@ class Trainer:
                 )
             )
         for name, (weight, extra) in self.objective.extra_losses(fake_NCHW, inputs, settings).items():
-            figures[name] = extra.detach()
+            metrics[name] = extra.detach()
             loss = loss + weight * extra
         self._descend(loss, self.generator_optimizer)
         self.critic.requires_grad_(True)
-        figures["generator_loss"] = loss.detach()
+        metrics["generator_loss"] = loss.detach()
         self._average(step)
-        names = sorted(figures)
+        names = sorted(metrics)
         # Every figure is a mean over slices, and all parts have equally many.
-        values = self.team.mean(torch.stack([figures[name].float() for name in names])).tolist()
+        values = self.team.mean(torch.stack([metrics[name].float() for name in names])).tolist()
         return dict(zip(names, values, strict=True))
 
     def _inputs(self, rng: np.random.Generator, count: int) -> tuple[Tensor, ...]:

@@ -83,7 +83,7 @@ class Trainer:
 
         Args:
             step: rounds before; every random draw of the round depends on it and the seed alone.
-            batch: gives the real slices of a turn, (N, C, H, W): this process's part of them.
+            batch: gives the real slices of a step, (N, C, H, W): this process's part of them.
 
         Returns:
             Losses and metrics, possibly non-finite: the caller decides what to do then.

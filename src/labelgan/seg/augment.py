@@ -17,8 +17,8 @@ from labelgan.training.team import Team
 
 
 @dataclass(frozen=True)
-class Moves:
-    """What is done to each slice of a batch; arrays of length N.
+class AffineParams:
+    """Affine transform of each slice of a batch; arrays of length N.
 
     Attributes:
         flip: whether left and right change places.
@@ -35,12 +35,12 @@ class Moves:
     def __len__(self) -> int:
         return len(self.flip)
 
-    def part(self, team: Team) -> Moves:
+    def part(self, team: Team) -> AffineParams:
         """Those of this process's part of the batch."""
-        return Moves(*(team.part(values) for values in (self.flip, self.angle, self.shear, self.zoom)))
+        return AffineParams(*(team.part(values) for values in (self.flip, self.angle, self.shear, self.zoom)))
 
     @property
-    def still(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether nothing is done to any slice."""
         return not (self.flip.any() or self.angle.any() or self.shear.any() or (self.zoom != 1).any())
 
@@ -55,7 +55,7 @@ class Moves:
         return mirror @ turn @ shear / self.zoom[:, None, :]
 
 
-def draw_moves(rng: np.random.Generator, count: int, config: SegAugmentConfig) -> Moves:
+def draw_affine(rng: np.random.Generator, count: int, config: SegAugmentConfig) -> AffineParams:
     """Draws what is done to ``count`` slices, each value evenly from its range.
 
     A share of ``config.moved`` is rotated, sheared and zoomed; a flip does not depend on it.
@@ -68,10 +68,10 @@ def draw_moves(rng: np.random.Generator, count: int, config: SegAugmentConfig) -
     if config.moved < 1:
         moved = rng.random(count) < config.moved
         angle, shear, zoom = angle * moved, shear * moved, np.where(moved[:, None], zoom, 1.0)
-    return Moves(flip, angle, shear, zoom)
+    return AffineParams(flip, angle, shear, zoom)
 
 
-def apply_moves(images_NCHW: Tensor, masks_NHW: Tensor, moves: Moves) -> tuple[Tensor, Tensor]:
+def apply_affine(images_NCHW: Tensor, masks_NHW: Tensor, moves: AffineParams) -> tuple[Tensor, Tensor]:
     """Moves slices and masks alike.
 
     Args:
@@ -82,7 +82,7 @@ def apply_moves(images_NCHW: Tensor, masks_NHW: Tensor, moves: Moves) -> tuple[T
     Returns:
         Images and masks of the same shapes and types; the very same ones where nothing is to be done.
     """
-    if moves.still:
+    if moves.is_identity:
         return images_NCHW, masks_NHW
     height, width = images_NCHW.shape[2:]
     half = np.array([width / 2, height / 2])

@@ -17,7 +17,7 @@ from labelgan.config.seg import SegConfig
 from labelgan.core.rng import generator_for
 from labelgan.data.slices import Slices
 from labelgan.data.store import SliceStore
-from labelgan.seg.augment import apply_moves, draw_moves
+from labelgan.seg.augment import apply_affine, draw_affine
 from labelgan.seg.copypaste import CopyPaste
 from labelgan.training.team import ALONE, Team
 
@@ -65,10 +65,10 @@ class SegBatches:
             images.append(self.extra.z_scores(chosen))
             masks.append(self.extra.masks_NHW[chosen])
         images_NCHW, masks_NHW = np.concatenate(images), np.concatenate(masks)
-        return apply_moves(
+        return apply_affine(
             torch.from_numpy(team.part(images_NCHW)).to(self.device),
             torch.from_numpy(team.part(masks_NHW)).to(self.device),
-            draw_moves(self._rng("moves", step), len(images_NCHW), self.config.augment).part(team),
+            draw_affine(self._rng("moves", step), len(images_NCHW), self.config.augment).part(team),
         )
 
     def _real(self, step: int) -> Slices:

@@ -40,8 +40,9 @@ def figures(short: bool) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store = make_store(folder)
-        settings = [*SETTINGS, "content.stock=16", "train.checkpoint_every=1"]
         for model in MODELS:
+            settings = [*SETTINGS, "train.checkpoint_every=1"]
+            settings += ["content.stock=16"] if model == "refiner" else []
             run, out = folder / model, folder / "samples"
             api.train(store.path, run, model=model, preset="laptop", steps=1, settings=settings)
             generator = Generator.load(run, device="cpu", force=True)

@@ -18,7 +18,22 @@ from labelgan.cli import segment as cli_segment
 from labelgan.cli import studio as cli_studio
 from labelgan.cli import study as cli_study
 from labelgan.cli.errors import error_line
-from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, Spacing, ids, pixel_size, say, slice_size
+from labelgan.cli.options import (
+    Device,
+    Exclude,
+    Load,
+    Pseudonymise,
+    Settings,
+    Spacing,
+    brain_masks,
+    ids,
+    models,
+    pixel_size,
+    presets,
+    sample_formats,
+    say,
+    slice_size,
+)
 from labelgan.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_PROBLEMS
 from labelgan.core.output import accept_any_encoding
 from labelgan.core.version import __version__
@@ -132,7 +147,10 @@ def prepare(
     ] = None,
     spacing: Spacing = None,
     every: Annotated[int | None, typer.Option(help="Keep every K-th slice. (default: 1)")] = None,
-    brain_mask: Annotated[str | None, typer.Option(help="auto, li2018, file or deepbet. (default: auto)")] = None,
+    brain_mask: Annotated[
+        str | None,
+        typer.Option(help="auto, li2018, file or deepbet. (default: auto)", autocompletion=brain_masks),
+    ] = None,
     n4: Annotated[bool, typer.Option("--n4", help="N4 bias field correction.")] = False,
     register_t1: Annotated[bool, typer.Option("--register-t1", help="Rigid registration of T1 to FLAIR.")] = False,
     exclude: Exclude = "",
@@ -169,9 +187,12 @@ def train(
     store_or_data: Annotated[Path, typer.Argument(help="Slice store, or a cohort, which is prepared first.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
     model: Annotated[
-        str | None, typer.Option(help="auto, refiner, r3gan, gan, dcgan, wgan or wgan-gp. (default: auto)")
+        str | None,
+        typer.Option(help="auto, refiner, r3gan, gan, dcgan, wgan or wgan-gp. (default: auto)", autocompletion=models),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="laptop (small networks), uned2019 (wgan-gp only).")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="laptop (small networks), uned2019 (wgan-gp only).", autocompletion=presets)
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Generator steps. (default: refiner 1000, else 5000)")
     ] = None,
@@ -239,12 +260,14 @@ def sample(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished generator, or 'phantom' for the shipped one.")],
     out: Annotated[Path, typer.Option(help="New folder of the cohort.")],
     num: Annotated[int, typer.Option(min=1, help="How many slices.")] = 100,
-    format: Annotated[str, typer.Option(help="wmh, bids, nnunet, png or npz.")] = "wmh",
+    format: Annotated[
+        str, typer.Option(help="wmh, bids, nnunet, monai, png or npz.", autocompletion=sample_formats)
+    ] = "wmh",
     seed: Seed = 0,
     keep_best: Annotated[
         float, typer.Option(help="Of every 1/FRACTION slices, keep the one the critic likes best.")
     ] = 1.0,
-    load: Annotated[str | None, typer.Option(help="Lesion load to ask for: none, low, medium, high (refiner).")] = None,
+    load: Annotated[Load | None, typer.Option(help="Lesion load to ask for (refiner).")] = None,
     height: Annotated[
         float | None, typer.Option("--z", help="Height of the slices in the brain, 0 to 1 (refiner).")
     ] = None,

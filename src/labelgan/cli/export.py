@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from labelgan.cli.options import Exclude, Pseudonymise, ids, say
+from labelgan.cli.options import Exclude, Pseudonymise, export_formats, ids, say
 
 
 def export(
     sources: Annotated[list[Path], typer.Argument(help="Cohorts, real and synthetic, in any layout.")],
     out: Annotated[Path, typer.Option(help="New folder.")],
-    format: Annotated[str, typer.Option(help="wmh, bids, nnunet, monai, png, npz or dicom.")] = "nnunet",
+    format: Annotated[
+        str, typer.Option(help="wmh, bids, nnunet, monai, png, npz or dicom.", autocompletion=export_formats)
+    ] = "nnunet",
     folds: Annotated[
         int | None, typer.Option(min=2, help="Folds of nnunet and monai. (default: as the generators held out, or 5)")
     ] = None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -19,6 +20,7 @@ Pseudonymise = Annotated[
         metavar="KEYFILE", help="Read cases under pseudonyms (HMAC-SHA256 with this file's bytes), the same everywhere."
     ),
 ]
+Load = Literal["none", "low", "medium", "high"]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
@@ -30,6 +32,68 @@ Spacing = Annotated[
         "(default: as stored)",
     ),
 ]
+
+# What a shell completes: the entries of each registry, read when it is asked for.
+
+
+def models(incomplete: str = "") -> list[str]:
+    """Names the generators that ``--model`` takes."""
+    from labelgan.config.gan import MODELS
+
+    return _beginning(incomplete, ["auto", *MODELS])
+
+
+def presets(incomplete: str = "") -> list[str]:
+    """Names the presets of generators."""
+    from labelgan.config.gan import PRESETS
+
+    return _beginning(incomplete, PRESETS)
+
+
+def brain_masks(incomplete: str = "") -> list[str]:
+    """Names the brain masks that ``prepare`` makes."""
+    from labelgan.config.base import PrepareConfig
+
+    return _beginning(incomplete, get_args(PrepareConfig.model_fields["brain_mask"].annotation))
+
+
+def networks(incomplete: str = "") -> list[str]:
+    """Names the segmenters."""
+    from labelgan.config.seg import RECIPES
+
+    return _beginning(incomplete, RECIPES)
+
+
+def segmenter_presets(incomplete: str = "") -> list[str]:
+    """Names the presets of segmenters."""
+    from labelgan.config.seg import PRESETS
+
+    return _beginning(incomplete, PRESETS)
+
+
+def sample_formats(incomplete: str = "") -> list[str]:
+    """Names the formats that samples are written in."""
+    from labelgan.data.export.write import EXPORTERS
+
+    return _beginning(incomplete, EXPORTERS)
+
+
+def export_formats(incomplete: str = "") -> list[str]:
+    """Names the formats that cohorts are exported to."""
+    from labelgan.data.export.write import FORMATS
+
+    return _beginning(incomplete, FORMATS)
+
+
+def engines(incomplete: str = "") -> list[str]:
+    """Names the engines of a study."""
+    from labelgan.study.engine.engines import ENGINES
+
+    return _beginning(incomplete, ENGINES)
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def say(text: str) -> None:

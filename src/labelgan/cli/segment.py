@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, ids, say
+from labelgan.cli.options import Device, Exclude, Pseudonymise, Settings, ids, networks, say, segmenter_presets
 from labelgan.core.errors import EXIT_DONE, EXIT_USAGE
 
 app = typer.Typer(no_args_is_help=True, help="Train a segmenter, and find lesions with it.")
@@ -22,8 +22,12 @@ def train(
     ] = None,
     synthetic: Annotated[Path | None, typer.Option(help="Synthetic cohort to mix into the training.")] = None,
     exclude: Exclude = "",
-    network: Annotated[str | None, typer.Option(help="li2018, dynunet or segresnet. (default: li2018)")] = None,
-    preset: Annotated[str | None, typer.Option(help="laptop (small networks, minutes on one core).")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="li2018, dynunet or segresnet. (default: li2018)", autocompletion=networks)
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="laptop (small networks, minutes on one core).", autocompletion=segmenter_presets)
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimiser steps of each network. (default: 50 epochs)")
     ] = None,

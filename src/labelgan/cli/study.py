@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from labelgan.cli.options import Pseudonymise, Settings, Spacing, ids, pixel_size, say, slice_size
+from labelgan.cli.options import (
+    Pseudonymise,
+    Settings,
+    Spacing,
+    engines,
+    ids,
+    models,
+    networks,
+    pixel_size,
+    say,
+    slice_size,
+)
 from labelgan.core.errors import EXIT_DONE, EXIT_PROBLEMS, EXIT_REFUSED, ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +54,9 @@ def study(
     ] = None,
     test: Annotated[Path | None, typer.Option(metavar="DATA2", help="Test on this cohort instead.")] = None,
     ensemble: Annotated[int | None, typer.Option(min=1, help="Networks averaged in every arm. (default: 3)")] = None,
-    model: Annotated[str | None, typer.Option(help="Generator, as in `train --model`. (default: auto)")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Generator, as in `train --model`. (default: auto)", autocompletion=models)
+    ] = None,
     start_from: Annotated[
         str | None, typer.Option(help="Tune each fold's generator from this run; phantom: the one in the package.")
     ] = None,
@@ -55,7 +68,8 @@ def study(
         str | None, typer.Option(help="Synthetic share of a batch, or auto: chosen inside each fold. (default: 1/3)")
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="Segmenter: li2018, dynunet, segresnet. (default: li2018)")
+        str | None,
+        typer.Option(help="Segmenter: li2018, dynunet, segresnet. (default: li2018)", autocompletion=networks),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="laptop: sizes for a CPU, of generator, segmenter and slices.")
@@ -65,7 +79,7 @@ def study(
     config: Annotated[Path | None, typer.Option(help="TOML file with every setting, such as a study's own.")] = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of every random stream. (default: 0)")] = None,
-    engine: Annotated[str, typer.Option(help="local, ray or slurm.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, ray or slurm.", autocompletion=engines)] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Jobs at a time. (default: cores, or GPUs)")] = None,
     engine_settings: Annotated[
         list[str] | None, typer.Option("--engine-set", metavar="A=V", help="Change one setting of the engine.")

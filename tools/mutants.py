@@ -342,11 +342,19 @@ MUTANTS = (
         ("gan/test_trainer.py", "gan/test_train.py"),
     ),
     Mutant(
-        "resume of a segmenter begins its rounds again",
+        "every step of a segmenter takes the same slices",
         "seg/member.py",
         "*self.batches.batch(self.step, self.team)",
-        '*self.batches.batch(self.__dict__.setdefault("_n", -1) + 1, self.team)',
-        ("seg/test_member.py", "seg/test_train.py"),
+        "*self.batches.batch(0, self.team)",
+        ("seg/test_train.py", "seg/test_member.py"),
+        late=True,
+    ),
+    Mutant(
+        "resume of a segmenter begins its rounds again",
+        "seg/member.py",
+        'self.total, self.step = checkpoint.step, state["since_start"]',
+        "self.total, self.step = checkpoint.step, 0",
+        ("seg/test_train.py",),
     ),
     Mutant(
         "resume forgets the optimizer",

@@ -12,6 +12,7 @@ import torch
 from labelgan.core.errors import CheckpointError, ConfigError, DataError, LeakError, TrainingError
 from labelgan.core.files import lock_folder, sha256_file
 from labelgan.data.store import SliceStore
+from labelgan.seg.batches import SegBatches
 from labelgan.seg.member import Member
 from labelgan.seg.train import train_segmenter
 from labelgan.training.checkpoint import load_tensors
@@ -172,6 +173,22 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(phantom_store, tiny_s
     train_segmenter(phantom_store, tmp_path, config, exclude=["P001"], resume=True)
     assert weights(tmp_path) == weights(tiny_segmenter)
     assert read_manifest(tmp_path)["members"] == read_manifest(tiny_segmenter)["members"]
+
+
+def test_every_step_takes_the_slices_of_its_own_number(phantom_store, tmp_path, monkeypatch):
+    asked = []
+    batch = SegBatches.batch
+
+    def recorded(batches: SegBatches, step: int, *more) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(step)
+        return batch(batches, step, *more)
+
+    monkeypatch.setattr(SegBatches, "batch", recorded)
+    config = tiny_seg_config("li2018", "train.members=1", "train.steps=4")
+    with pytest.raises(KeyboardInterrupt):
+        train_segmenter(phantom_store, tmp_path, config, report=interrupt_after(2))
+    train_segmenter(phantom_store, tmp_path, config, resume=True)
+    assert asked == [0, 1, 2, 3]
 
 
 ARMS = {

@@ -147,6 +147,7 @@ def train_ddpm(
     cases = Counter(store.case_of(row).id for row in rows)
     parameters = {"generator": parameter_count(network), "critic": 0}
     facts = {"model": "ddpm", "parameters": parameters, "steps": step, "device": where.type}
+    facts["files_sha256"] = run.hashes()
     facts["range"] = ValueRange.of(store.images, rows).to_json(store.channels)
     run.write_manifest("complete", **describe_training(store, cases, exclude), **facts)
     return Trained(step, spent)

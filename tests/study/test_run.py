@@ -17,8 +17,11 @@ from labelgan.data.curation import Curation, write_curation
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.gan.sample import sample_cohort
 from labelgan.scoring.scores_csv import COLUMNS
+from labelgan.study.cohort import know_cohort
+from labelgan.study.cost.estimate import estimate_plan
 from labelgan.study.engine.engines import InlineEngine
-from labelgan.study.engine.ledger import Ledger
+from labelgan.study.engine.ledger import Job, Ledger
+from labelgan.study.jobs import KINDS, Kind
 from labelgan.study.plan import MEMBER
 from labelgan.study.run import StudySources, make_plan, run_study, scan_cohorts
 from tiny import tiny_study_config
@@ -116,6 +119,25 @@ def test_a_failed_job_is_named_and_the_rest_goes_on(study_cohort, tmp_path):
     (out / "jobs" / broken[0].key / "segmenter").unlink()
     result = run_study(config, StudySources(study_cohort), out, engine=inline, device="cpu")
     assert (result.run.done, result.run.complete) == (3, True)
+
+
+def test_a_kind_of_job_is_one_entry(study_cohort, tmp_path, monkeypatch):
+    """It is planned in every fold, counted, run, and not run a second time."""
+
+    def count(context, places):
+        return {"patients": len(context.params["train"])}
+
+    def each_fold(plan, fold, config):
+        yield Job("count", f"{fold.name}, how many", {"train": list(fold.train)}, {"store": plan.jobs[0]})
+
+    monkeypatch.setitem(KINDS, "count", Kind(count, unit="patient", plan=each_fold))
+    config, sources = tiny_study_config('arms=["real"]', "folds=2"), StudySources(study_cohort)
+    result = run_study(config, sources, tmp_path / "study", engine=inline, device="cpu")
+    assert result.run.complete
+    ledger, jobs = Ledger(tmp_path / "study"), [job for job in result.plan.jobs if job.kind == "count"]
+    assert [ledger.result(job)["patients"] for job in jobs] == [len(fold.train) for fold in result.plan.folds]
+    made = estimate_plan(result.plan, ledger, config, know_cohort(study_cohort, tmp_path / "study" / "cohort.json"))
+    assert [(kind.done, kind.unit) for kind in made.kinds if kind.kind == "count"] == [(2, "patient")]
 
 
 # Leaks, planted

@@ -160,6 +160,7 @@ def test_what_an_old_run_carries_is_no_setting_of_the_user(tiny_run, tmp_path):
     (run / "config.toml").write_text(re.sub(r"(?m)^(hidden|stock) = .*$", r"\1 = 77", text))
     config = api.training_config(start_from=run, settings=["train.steps=3"])
     assert (config.network.hidden, config.content.stock, config.train.steps) == (77, 77, 3)
+    assert api.training_config(resume_from=run, settings={"network.hidden": 77}).network.hidden == 77
     with pytest.raises(ConfigError, match=r"^settings: network\.hidden does not apply: network\.family=r3gan"):
         api.training_config(start_from=run, settings={"network.hidden": 78})
 

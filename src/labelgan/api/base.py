@@ -137,13 +137,13 @@ def _of_model(model: str, preset: str | None) -> GanConfig:
 
 def _applied(config: GanConfig, settings: Settings) -> GanConfig:
     """Applies settings; raises ConfigError for one that the game, networks or inputs do not read."""
-    config = config.with_settings(settings)
+    changed = config.with_settings(settings)
     if settings:
         from labelgan.config.choices import require_read
         from labelgan.gan.choices import choices
 
-        require_read(config, settings, choices(config))
-    return config
+        require_read(changed, settings, choices(changed), config)
+    return changed
 
 
 def train(

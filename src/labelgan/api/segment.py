@@ -82,10 +82,10 @@ def segment_train(
             raise ConfigError(f"--preset {preset}", f"{out} was made with preset {config.preset or 'none'}")
     if config is None:
         config = SegConfig.for_segmenter(network or "li2018", preset=preset)
-    config = config.with_settings(settings)
+    before, config = config, config.with_settings(settings)
     config = config.replace({f"train.{key}": value for key, value in named.items() if value is not None})
     if settings:
-        require_read(config, settings, choices(config, synthetic=synthetic is not None))
+        require_read(config, settings, choices(config, synthetic=synthetic is not None), before)
     if resume and not exclude and folder.manifest.is_file():
         exclude = folder.read_manifest().excluded
     opened = SliceStore.open(Path(store))

@@ -66,22 +66,26 @@ def study_config(
     generator = api.training_config(model=model, preset=None if parent else preset, start_from=parent)
     made = StudyConfig.for_names(generator, network or "li2018", preset)
     start = {} if start_from is None else {"start_from": str(start_from)}
-    return _applied(made.replace({**start, **own}), settings)
+    known = [StudyConfig.from_toml(before)] if settings and before is not None and before.is_file() else []
+    return _applied(made.replace({**start, **own}), settings, *known)
 
 
-def _applied(config: StudyConfig, settings: Settings) -> StudyConfig:
-    """Applies settings; raises ConfigError for one that the study or a part of it does not read."""
-    config = config.with_settings(settings)
+def _applied(config: StudyConfig, settings: Settings, *before: StudyConfig) -> StudyConfig:
+    """Applies settings; raises ConfigError for one that the study or a part of it does not read.
+
+    What a study of ``before`` has already is let through.
+    """
+    changed = config.with_settings(settings)
     if settings:
         from labelgan.config.choices import require_read
         from labelgan.gan import choices as gan
         from labelgan.seg import networks as seg
         from labelgan.study.plan import SETTLED
 
-        parts = [choice.under("generator") for choice in gan.choices(config.generator)]
-        parts += [choice.under("segmenter") for choice in seg.choices(config.segmenter, synthetic=True)]
-        require_read(config, settings, [*SETTLED, *parts])
-    return config
+        parts = [choice.under("generator") for choice in gan.choices(changed.generator)]
+        parts += [choice.under("segmenter") for choice in seg.choices(changed.segmenter, synthetic=True)]
+        require_read(changed, settings, [*SETTLED, *parts], config, *before)
+    return changed
 
 
 def _with_recorded_parent(config: StudyConfig, study: Path) -> StudyConfig:

@@ -41,24 +41,26 @@ class Choice:
         return f"; what applies: {', '.join(read)}" if read else ""
 
 
-def require_read(config: Config, settings: Settings, choices: Iterable[Choice]) -> None:
+def require_read(config: Config, settings: Settings, choices: Iterable[Choice], *before: Config) -> None:
     """Refuses settings that the choices made do not read.
 
-    Only what the user gives is judged: a file that spells out every setting is none. A value that is the default anyway
-    is let through.
+    Only what the user gives is judged: a file that spells out every setting is none. A value that is the default, or
+    that was there before, is let through, so that the command that began a run of an older version goes on with it.
 
     Args:
         config: with the settings applied.
         settings: as the user gave them, see `Config.with_settings`.
         choices: made in ``config``.
+        before: what the settings change, and what a run or study that goes on has already.
 
     Raises:
         ConfigError: names the first setting that is not read, the choice, and what it does read.
     """
-    values, defaults = flat(config.model_dump()), flat(type(config)().model_dump())
+    values = flat(config.model_dump())
+    known = [flat(kept.model_dump()) for kept in (type(config)(), *before)]
     made = list(choices)
     for subject, named in _named(settings):
-        for key in (key for key in values if _within(key, named) and values[key] != defaults.get(key)):
+        for key in (key for key in values if _within(key, named) and all(values[key] != kept[key] for kept in known)):
             for choice in made:
                 if choice.refuses(key):
                     raise ConfigError(

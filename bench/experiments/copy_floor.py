@@ -16,6 +16,7 @@ import numpy as np
 
 from labelgan.audit.copies.copies import Comparable, audit_copies, closeness_of, limits_of, neighbours
 from labelgan.config.base import PrepareConfig
+from labelgan.core.provenance import measured_at
 from labelgan.core.rng import generator_for
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the floor of the copy gate.")
     parser.add_argument("cohorts", nargs="+", type=Path)
     parser.add_argument("--exclude", nargs="*", default=[], help="ids of cases to leave out")
+    print(f"{measured_at()}\n")
     heads = ["held out", "limit of wholes, without / with floor", "of parts", "copies found", "strangers called copies"]
     print(f"| {' | '.join([*heads, 'held-out slices called copies', 'shared'])} |")
     print("|---|--:|--:|--:|--:|--:|--:|")

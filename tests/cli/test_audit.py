@@ -44,7 +44,7 @@ def test_limits_can_be_loosened(run, capsys):
 
 def test_stores_that_share_a_patient_are_a_leak(run, phantom_store, capsys):
     assert run("--held-out", str(phantom_store.path)) == 3
-    assert "has the voxels of the training case P001" in capsys.readouterr().err
+    assert "is the training case P001: the same voxels as P001" in capsys.readouterr().err
 
 
 def test_nobody_held_out_is_wrong_usage(run, capsys):

@@ -39,17 +39,27 @@ def twins(phantom_cohort, tmp_path_factory) -> Path:
 def test_a_twin_of_an_excluded_patient_is_kept_from_every_training(twins, tmp_path, run):
     store = tmp_path / "store"
     code, said = run("prepare", twins, store, *CROP)
-    assert (code, SAID in said) == (0, True)
-    for command, settings in (("train",), SETTINGS), (("segment", "train"), SEG_SETTINGS):
+    assert (code, SAID in said) == (0, True), said
+    for command, settings in (("train", "--model", "r3gan"), SETTINGS), (("segment", "train"), SEG_SETTINGS):
         given = (*command, store, "--out", tmp_path / "out", "--exclude", "P001", *tiny(settings))
         code, said = run(*given)
         assert code == 3
         assert "case P009 is the held-out case P001" in said
         assert not (tmp_path / "out").exists()
     code, said = run(
-        "train", store, "--out", tmp_path / "run", "--exclude", "P001,P009", "--steps", "1", *tiny(SETTINGS)
+        "train",
+        "--model",
+        "r3gan",
+        store,
+        "--out",
+        tmp_path / "run",
+        "--exclude",
+        "P001,P009",
+        "--steps",
+        "1",
+        *tiny(SETTINGS),
     )
-    assert (code, SAID in said) == (0, True)
+    assert (code, SAID in said) == (0, True), said
     seen = json.loads((tmp_path / "run" / "manifest.json").read_text())["training_cases"]
     assert {case["id"] for case in seen} == {"P002", "P003"}
 
@@ -90,7 +100,9 @@ def test_a_session_leaves_out_its_patient_whole_and_says_so(phantom_cohort, tmp_
     first = [case.id for case in cases if case.patient == cases[0].patient]
     assert len(first) == 2
     out = tmp_path / "run"
-    code, said = run("train", store, "--out", out, "--exclude", first[1], "--steps", "1", *tiny(SETTINGS))
+    code, said = run(
+        "train", "--model", "r3gan", store, "--out", out, "--exclude", first[1], "--steps", "1", *tiny(SETTINGS)
+    )
     assert code == 0
     assert f"--exclude {first[1]} leaves out patient {cases[0].patient} whole: {', '.join(first)}" in said
     seen = json.loads((out / "manifest.json").read_text())["training_cases"]

@@ -15,7 +15,8 @@ from faults.spoil import Plant, cohort, nothing, set_key, taken
 
 LOOK = "check cohort"
 ENDLESS = {"background": 0, "lesion": float("inf")}
-LOOKED = ("study/cohort.json",)  # what a study has learnt of the files, whole, so that it need not be read again
+# what a study has learnt of the files, whole, so that they need not be read again
+LOOKED = ("study/cohort.json", "study/cohort-fingerprints.npz")
 STUDY = "study cohort --out study --dry-run --folds lopo"
 
 

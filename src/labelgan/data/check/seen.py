@@ -108,7 +108,7 @@ def require_sealed_cohort(content: Mapping[str, Any], path: Path, fault: type[La
         require_sealed_model(generator, path, fault)
         files = generator.get("files_sha256")
         told = files.get("generator.safetensors") if isinstance(files, dict) else None
-        if sealed and told != generator.get("sha256"):
+        if sealed and told is not None and told != generator.get("sha256"):
             raise fault(path, "names two hashes of its generator's weights: parts of two manifests were put together")
 
 

@@ -47,8 +47,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# It says nothing unless it found something, so that pytest's closing line comes last.
 types: $(VENV)/.dev
-	nice $(BIN)/pyright
+	@mkdir -p build
+	nice $(BIN)/pyright > build/types.txt || { cat build/types.txt; exit 1; }
 
 unit: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

@@ -258,6 +258,7 @@ MUTANTS = (
         "{name: voxel_hash(volume) for name, volume in volumes.items()}",
         "{name: voxel_hash(volume) for name, volume in list(volumes.items())[:1]}",
         ("data/check/test_leaks.py", "data/prepare/test_case.py"),
+        late=True,
     ),
     Mutant(
         "the guard does not compare voxels",

@@ -19,6 +19,7 @@ from labelgan.data.check.seen import SeenCase, SeenCases
 from labelgan.data.export.mix import export_sources
 from labelgan.data.layouts.detect import read_cohort
 from labelgan.data.prepare.cohort import prepare_store
+from labelgan.data.reading.read import voxel_hash
 from labelgan.data.store import SliceStore
 from labelgan.data.volume import Volume
 from tiny import with_twin
@@ -217,3 +218,13 @@ def test_folds_of_an_export_do_not_part_twins(twins, tmp_path):
         export_sources([twins], tmp_path / "out", "nnunet", folds=2)
     assert len(export_sources([twins], tmp_path / "out", "nnunet", folds=2, exclude=["P009"]).folds) == 2
     assert export_sources([twins], tmp_path / "all", "bids").real == 4
+
+
+def test_every_channel_is_known_by_its_own_voxels():
+    rng = generator_for(0, "channels")
+    volumes = {name: Volume(rng.random((6, 6, 4), np.float32), np.eye(4)) for name in ("FLAIR", "T1", "T2")}
+    scan = KnownScan.of("c", "p", volumes, None, prints=False)
+    assert scan.hashes == {name: voxel_hash(volume) for name, volume in volumes.items()}
+    for name, volume in volumes.items():  # one channel in common is enough
+        other = KnownScan.of("d", "q", {name: volume}, None, prints=False)
+        assert [meeting.words for meeting in find_meetings([scan], [other])] == ["the same voxels as d"]

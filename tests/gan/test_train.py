@@ -488,6 +488,5 @@ def test_ctrl_c_saves_and_says_how_to_go_on(phantom_store, uninterrupted, tmp_pa
     )
     assert "Traceback" not in err
     assert 3 <= newest_step(out) < STEPS
-    config = tiny_config("r3gan", f"train.steps={STEPS}", "train.checkpoint_every=1", "train.sample_every=20")
-    train_generator(phantom_store, out, config, resume=True)
+    train_generator(phantom_store, out, RunFolder(out).read_config(), resume=True)
     assert weights(out) == weights(uninterrupted)

@@ -190,6 +190,7 @@ def test_a_task_is_done_with_its_settings_and_the_first_process_has_more_argumen
 
 
 def test_other_cases_are_refused(tmp_path):
-    require_same_cases({"training_cases": [1]}, {"training_cases": [1], "more": 2}, tmp_path)
+    cases = [{"id": "P001"}]
+    require_same_cases({"training_cases": cases}, {"training_cases": cases, "more": 2}, tmp_path)
     with pytest.raises(CheckpointError, match=r"was trained on other cases than these"):
-        require_same_cases({"training_cases": [1]}, {"training_cases": []}, tmp_path)
+        require_same_cases({"training_cases": cases}, {"training_cases": []}, tmp_path)

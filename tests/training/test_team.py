@@ -18,7 +18,7 @@ Found = dict[str, Values]
 CPU = torch.device("cpu")
 TOLERANCE = 1e-4  # of a tensor's largest value
 ROUNDING = 1e-5  # Adam magnifies the rounding of a gradient that is nearly 0; weights go 60 times as far here
-FEW = 1e-3  # the share of a tensor's weights whose gradient may be rounding alone: Adam then takes them either way
+FEW = 3e-3  # the share of a tensor's weights whose gradient may be rounding alone: Adam then takes them either way
 
 
 # A team of one
@@ -81,7 +81,7 @@ def test_two_processes_are_as_one(one, two, what):
         found, expected = two[what][name].double(), value.double()
         scale = float(expected.abs().max())
         apart = (found - expected).abs() > TOLERANCE * scale + ROUNDING
-        assert int(apart.sum()) <= FEW * apart.numel(), name  # none at all of fewer than a thousand
+        assert int(apart.sum()) <= FEW * apart.numel(), name  # none at all of fewer than 334
     if what in (*GAMES, *SEGMENTERS):
         assert len(one[what]) > 10
 

@@ -11,7 +11,7 @@ from labelgan.core.progress import Report
 from labelgan.core.words import some, times
 from labelgan.data.case import Case
 from labelgan.data.layouts.common import stem_of
-from labelgan.data.reading.header import Header, grid_corners
+from labelgan.data.reading.header import SAME_GRID, Header, grid_corners, voxels_apart
 from labelgan.data.reading.read import read_with_header, to_mask
 from labelgan.data.volume import ImageRef, Volume
 from labelgan.scoring.match import find_predictions, find_references, match
@@ -20,9 +20,6 @@ from labelgan.scoring.pair import predicted_lesion
 from labelgan.scoring.report import CaseScores, ScoreReport
 
 __all__ = ["score_files", "score_paths"]
-
-# Headers keep affines as float32, and qforms as quaternions: less than this between two corners is no other grid.
-GRID_TOLERANCE_MM = 0.05
 
 
 def score_paths(
@@ -153,9 +150,11 @@ def _difference(reference: Header, prediction: Header) -> str | None:
         return f"shape {times(prediction.shape)} against {times(reference.shape)}"
     if reference.is_picture != prediction.is_picture:
         return None
+    if voxels_apart(reference.shape, reference.affine, prediction.affine) <= SAME_GRID:
+        return None
     corners, others = (grid_corners(header.shape, header.affine) for header in (reference, prediction))
     apart = float(np.linalg.norm(corners - others, axis=1).max())
-    return None if apart <= GRID_TOLERANCE_MM else f"the affines put a corner {apart:.3g} mm apart"
+    return f"the affines put a corner {apart:.3g} mm apart"
 
 
 def _nearest(mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], target: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ from trees import (
 from labelgan.config.base import CheckConfig
 from labelgan.core.errors import DataError
 from labelgan.data.check.integrity import check_cohort
+from labelgan.data.layouts.detect import read_cohort
+from labelgan.data.prepare.case import require_same_grid
 
 CASE = Path("Utrecht/p2")
 FLAIR, T1, MASK = CASE / "pre/FLAIR.nii.gz", CASE / "pre/T1.nii.gz", CASE / "wmh.nii.gz"
@@ -277,6 +279,25 @@ def test_the_grid_tolerance_can_be_set(tmp_path: Path) -> None:
     store(T1, voxels("x"), shifted(0.5))(tmp_path)
     assert not check_cohort(tmp_path).ok
     assert check_cohort(tmp_path, CheckConfig.build({"grid_tolerance_mm": 0.6})).ok
+
+
+@pytest.mark.parametrize(
+    ("voxels_off", "severity"), [(0.04, None), (0.06, "warning"), (0.24, "warning"), (0.26, "error"), (1.0, "error")]
+)
+def test_a_header_that_was_rounded_is_no_other_grid(tmp_path: Path, voxels_off: float, severity: str | None) -> None:
+    """Rows are 1.5 mm apart: the same in `check` and in `prepare`, which takes the voxels as they stand."""
+    wmh_cohort(tmp_path)
+    store(MASK, lesion_mask("x"), shifted(1.5 * voxels_off))(tmp_path)
+    found = [problem for problem in check_cohort(tmp_path).problems if "affine differs" in problem.reason]
+    assert [problem.severity for problem in found] == ([] if severity is None else [severity])
+    case = next(case for case in read_cohort(tmp_path) if case.mask is not None and case.mask.path == tmp_path / MASK)
+    mask, grid = case.load_mask(), case.load_image("FLAIR")
+    assert mask is not None
+    if severity == "error":
+        with pytest.raises(DataError, match="mm from the first channel's"):
+            require_same_grid(mask, grid, tmp_path / MASK)
+    else:
+        require_same_grid(mask, grid, tmp_path / MASK)
 
 
 @pytest.mark.parametrize("spacing", [0.001, 80.0])

@@ -8,7 +8,7 @@ import pytest
 
 from labelgan.config.base import CheckConfig
 from labelgan.core.errors import DataError
-from labelgan.data.reading.header import Header, check_affine, check_size, grid_corners, untrusted
+from labelgan.data.reading.header import Header, check_affine, check_size, grid_corners, untrusted, voxels_apart
 
 PATH = Path("a.nii.gz")
 ANGLE = np.deg2rad(30)
@@ -129,3 +129,14 @@ def test_a_header_is_a_value() -> None:
     assert replace(header(), components=3).components == 3
     with pytest.raises(AttributeError):
         header().shape = (1, 1, 1)  # type: ignore[misc]
+
+
+def test_grids_are_compared_in_voxels():
+    affine = np.diag([2.0, 1.0, 4.0, 1.0])
+    moved = affine.copy()
+    moved[:3, 3] = 0.5, 0.1, 0.4
+    assert voxels_apart((5, 6, 7), affine, moved) == pytest.approx(0.25)  # 0.5 mm of 2 mm
+    assert voxels_apart((5, 6, 7), affine, affine @ np.diag([1, 1.01, 1, 1])) == pytest.approx(0.05)  # the fifth row
+    assert voxels_apart((5, 6, 7), affine, affine) == 0
+    assert voxels_apart((5, 6, 7), np.zeros((4, 4)), affine) == np.inf
+    assert voxels_apart((5, 6, 7), affine, affine * np.nan) == np.inf

@@ -18,7 +18,7 @@ from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severi
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
 from labelgan.data.prepare.face import face_warning, shows_face
 from labelgan.data.pseudonyms import shown_path
-from labelgan.data.reading.header import DEFAULT_LIMITS, Header, grid_corners
+from labelgan.data.reading.header import DEFAULT_LIMITS, NEAR_GRID, SAME_GRID, Header, grid_corners, voxels_apart
 from labelgan.data.reading.read import read_with_header, to_mask, voxel_hash
 from labelgan.data.volume import LESION, ImageRef
 
@@ -264,8 +264,14 @@ class _CaseChecker:
             self._tell(ref.path, f"{differs}: {_RESAMPLE}")
             return
         apart = _apart_mm(header.corners_mm(), first.corners_mm())
-        if header.is_picture == first.is_picture and not apart <= self.limits.grid_tolerance_mm:
-            self._tell(ref.path, f"affine differs from that of {name}: grid corners {_mm(apart)} apart; {_RESAMPLE}")
+        if header.is_picture != first.is_picture or apart <= self.limits.grid_tolerance_mm:
+            return
+        voxels = voxels_apart(header.shape, first.affine, header.affine)
+        differs = f"affine differs from that of {name}: grid corners {_mm(apart)} apart"
+        if voxels > NEAR_GRID:
+            self._tell(ref.path, f"{differs}; {_RESAMPLE}")
+        elif voxels > SAME_GRID:
+            self._tell(ref.path, f"{differs}, {voxels:.2g} of a voxel: the grid of {name} is used", "warning")
 
     def _perpendicular(self, ref: ImageRef, header: Header) -> None:
         axes = header.affine[:3, :3] / np.array(header.spacing_mm)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from labelgan.config.base import CheckConfig, PrepareConfig
+from labelgan.config.base import PrepareConfig
 from labelgan.core.errors import DataError
 from labelgan.data.case import Case
 from labelgan.data.check.fingerprint import fingerprints
@@ -21,7 +21,7 @@ from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.brain import BrainTask, brain_mask
 from labelgan.data.prepare.crop import Reach
 from labelgan.data.prepare.face import shows_face
-from labelgan.data.reading.header import grid_corners
+from labelgan.data.reading.header import NEAR_GRID, grid_corners, voxels_apart
 from labelgan.data.volume import LESION, Volume
 
 if TYPE_CHECKING:
@@ -201,15 +201,16 @@ def _registered(volumes: dict[str, Volume]) -> dict[str, Volume]:
 
 
 def require_same_grid(volume: Volume, grid: Volume, path: Path) -> None:
-    """Raises DataError unless the volumes have one shape and their corners lie at the same millimetres."""
+    """Raises DataError unless the volumes have one shape and their corners lie within `NEAR_GRID` voxels."""
     if volume.data.shape != grid.data.shape:
         raise DataError(
             path, f"shape {volume.data.shape} differs from the first channel's {grid.data.shape}; {_RESAMPLE}"
         )
+    if voxels_apart(grid.data.shape, grid.affine, volume.affine) <= NEAR_GRID:
+        return
     corners, expected = (grid_corners(each.data.shape, each.affine) for each in (volume, grid))
     distance = np.linalg.norm(corners - expected, axis=1).max()
-    if not distance <= CheckConfig.build({}).grid_tolerance_mm:
-        raise DataError(path, f"its grid lies {distance:.3g} mm from the first channel's; {_RESAMPLE}")
+    raise DataError(path, f"its grid lies {distance:.3g} mm from the first channel's; {_RESAMPLE}")
 
 
 def _mask(case: Case, grid: Volume) -> Volume | None:

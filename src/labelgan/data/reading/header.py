@@ -56,6 +56,23 @@ class Header:
         return grid_corners(self.shape, self.affine)
 
 
+SAME_GRID = 0.05  # voxels: two grids no further apart are one
+NEAR_GRID = 0.25  # voxels: up to here it is a rounded header rather than another grid, and voxels stay as they are
+
+
+def voxels_apart(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
+    """Gives the largest distance of the corners of two grids of one shape, along an axis, in voxels of the first.
+
+    Infinite where an affine is not finite or singular.
+    """
+    steps = grid_corners(shape, other) - grid_corners(shape, affine)
+    try:
+        found = float(np.abs(np.linalg.solve(affine[:3, :3], steps.T)).max())
+    except np.linalg.LinAlgError:
+        return float("inf")
+    return found if np.isfinite(found) else float("inf")
+
+
 def grid_corners(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     """Millimetre positions of a grid's eight corner voxels, (8, 3)."""
     index = np.array(np.meshgrid(*[(0, size - 1) for size in shape], indexing="ij"), dtype=np.float64).reshape(3, 8)

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from labelgan.cli.app import run_command
-from tiny import SEG_SETTINGS, settings_of, with_twin
+from tiny import SEG_SETTINGS, SETTINGS, with_twin
 
 SAID = "warning: patients P001 and P009 may be one person"
 CROP = ("--size", "32", "--spacing", "6")
-SETTINGS = settings_of("auto")
 
 
 @pytest.fixture

@@ -140,9 +140,12 @@ def signal_all(pids: list[int], number: int) -> None:
 def start_node(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Starts a node; again when Ray gives up, as it does after half a minute on a machine that is busy."""
     program = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", "--num-gpus=0"]
+    # An engine of another test, open in this process, has this at "0", which keeps Ray on one machine.
+    surroundings = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
     for _ in range(4):
         with log.open("wb") as stream:
-            node = subprocess.Popen([*program, "--disable-usage-stats", *arguments], stdout=stream, stderr=stream)
+            words = [*program, "--disable-usage-stats", *arguments]
+            node = subprocess.Popen(words, stdout=stream, stderr=stream, env=surroundings)
         known = [node.pid]
         while node.poll() is None:
             if "Ray runtime started" in log.read_text():

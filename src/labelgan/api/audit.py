@@ -91,11 +91,11 @@ def audit(
         read_report=read_report,
     )
     write_audit_page(Path(out))
-    told = read_json(Path(out) / "audit.json")
+    content = read_json(Path(out) / "audit.json")
     if cohort.manifest.is_synthetic:
-        enter_audit(Path(samples), told)
+        enter_audit(Path(samples), content)
     if generator is not None:
-        enter_audit(Path(generator), told)
+        enter_audit(Path(generator), content)
     return result
 
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from labelgan.core.words import duration
+from labelgan.core.words import duration, times
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +36,7 @@ def print_check(report: CheckReport) -> None:
     if sites:
         console.print("sites: " + escape(", ".join(f"{site} ({count})" for site, count in sorted(sites.items()))))
     grids = Counter(
-        f"{'×'.join(map(str, facts.shape))} at {'×'.join(f'{size:.3g}' for size in facts.spacing_mm)} mm"
+        f"{times(facts.shape)} at {'×'.join(f'{size:.3g}' for size in facts.spacing_mm)} mm"
         for facts in report.facts
         if facts.shape is not None and facts.spacing_mm is not None
     )

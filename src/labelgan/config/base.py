@@ -120,6 +120,11 @@ def flat(values: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
     return found
 
 
+def within(key: str, part: str) -> bool:
+    """Tells whether a dotted key is a part's own or of something in it."""
+    return key == part or key.startswith(f"{part}.")
+
+
 def plain(value: Any) -> Any:
     """Gives a value with lists for tuples, at any depth."""
     return [plain(part) for part in value] if isinstance(value, tuple | list) else value

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from labelgan.config import gan, seg, study
 from labelgan.config.audit import AuditConfig
-from labelgan.config.base import CheckConfig, Config, Layer, PrepareConfig, flat, merge, plain
+from labelgan.config.base import CheckConfig, Config, Layer, PrepareConfig, flat, merge, plain, within
 from labelgan.config.gan import AUTO_MODEL, GanConfig
 from labelgan.config.seg import SegConfig
 from labelgan.config.study import EngineConfig, StudyConfig
@@ -160,7 +160,7 @@ def catalogue(
         config = config.with_settings(settings)
         # A key of the table may hold a whole part, and what is in it was set too.
         named = {setting.partition("=")[0].strip() for setting in settings}
-        origins |= {key: "--set" for key in origins if any(key == name or key.startswith(f"{name}.") for name in named)}
+        origins |= {key: "--set" for key in origins if any(within(key, name) for name in named)}
     values = flat(config.model_dump())
     return [_setting(topic, key, info, default, values[key], origins[key]) for key, info, default in walk(kind)]
 

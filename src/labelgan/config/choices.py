@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from labelgan.config.base import Config, Settings, flat
+from labelgan.config.base import Config, Settings, flat, within
 from labelgan.core.errors import ConfigError
 
 
@@ -33,11 +33,11 @@ class Choice:
 
     def refuses(self, key: str) -> bool:
         """Tells whether a setting is of this part and is not read."""
-        return _within(key, self.part) and not any(_within(key, read) for read in self.reads)
+        return within(key, self.part) and not any(within(key, read) for read in self.reads)
 
     def applicable(self, keys: Iterable[str]) -> str:
         """Puts into words what is read of this part, of all ``keys``; empty where nothing is."""
-        read = [key for key in keys if _within(key, self.part) and not self.refuses(key)]
+        read = [key for key in keys if within(key, self.part) and not self.refuses(key)]
         return f"; what applies: {', '.join(read)}" if read else ""
 
 
@@ -60,16 +60,12 @@ def require_read(config: Config, settings: Settings, choices: Iterable[Choice], 
     known = [flat(kept.model_dump()) for kept in (type(config)(), *before)]
     made = list(choices)
     for subject, named in _named(settings):
-        for key in (key for key in values if _within(key, named) and all(values[key] != kept[key] for kept in known)):
+        for key in (key for key in values if within(key, named) and all(values[key] != kept[key] for kept in known)):
             for choice in made:
                 if choice.refuses(key):
                     raise ConfigError(
                         subject, f"{key} does not apply: {choice.made} {choice.reason}{choice.applicable(values)}"
                     )
-
-
-def _within(key: str, part: str) -> bool:
-    return key == part or key.startswith(f"{part}.")
 
 
 def _named(settings: Settings) -> Iterator[tuple[str, str]]:

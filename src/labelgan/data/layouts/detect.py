@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from labelgan.core.errors import DataError, LeakError
 from labelgan.core.files import bids_label
+from labelgan.core.words import some
 from labelgan.data.case import Cohort
 from labelgan.data.layouts import bids as layouts_bids
 from labelgan.data.layouts import nnunet as layouts_nnunet
@@ -123,11 +124,9 @@ def _require_listed(cohort: Cohort) -> None:
     labels = Counter(bids_label(case.id) for case in cohort.cases)
     listed = cohort.manifest.sample_hashes
     if strange := [c.id for c in cohort.cases if (label := bids_label(c.id)) not in listed or labels[label] > 1]:
-        raise DataError(path, f"does not list {_some(strange)}, which is no sample of its generator then: take it out")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise DataError(
+            path, f"does not list {some(strange, 3)}, which is no sample of its generator then: take it out"
+        )
 
 
 Cohort.reader = staticmethod(read_cohort)

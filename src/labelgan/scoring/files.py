@@ -11,7 +11,7 @@ from labelgan.core.progress import Report
 from labelgan.core.words import some, times
 from labelgan.data.case import Case
 from labelgan.data.layouts.common import stem_of
-from labelgan.data.reading.header import SAME_GRID, Header, grid_corners, voxels_apart
+from labelgan.data.reading.header import SAME_GRID, Header, apart_mm, voxels_apart
 from labelgan.data.reading.read import read_with_header, to_mask
 from labelgan.data.volume import ImageRef, Volume
 from labelgan.scoring.match import find_predictions, find_references, match
@@ -152,8 +152,7 @@ def _difference(reference: Header, prediction: Header) -> str | None:
         return None
     if voxels_apart(reference.shape, reference.affine, prediction.affine) <= SAME_GRID:
         return None
-    corners, others = (grid_corners(header.shape, header.affine) for header in (reference, prediction))
-    apart = float(np.linalg.norm(corners - others, axis=1).max())
+    apart = apart_mm(reference.shape, reference.affine, prediction.affine)
     return f"the affines put a corner {apart:.3g} mm apart"
 
 

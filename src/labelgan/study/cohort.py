@@ -6,7 +6,6 @@ file has changed.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import io
 import itertools
@@ -28,16 +27,17 @@ from labelgan.data.check.fingerprint import PRINTS_SHAPE, Prints, fingerprints
 from labelgan.data.check.leaks import (
     NOT_ONE_PERSON,
     KnownScan,
+    Twins,
     find_meetings,
     find_twins,
     hash_of_mask,
-    twin_warnings,
+    twin_warning,
 )
 from labelgan.data.geometry import SliceGeometry
 from labelgan.data.layouts.detect import read_cohort, require_unmixed
 from labelgan.data.pseudonyms import keyfile, shown_path
 from labelgan.data.reading.read import voxel_hash
-from labelgan.data.volume import LESION
+from labelgan.data.volume import LESION, Volume
 
 
 class KnownCase(BaseModel):
@@ -81,22 +81,30 @@ class KnownCohort:
         cases: the annotated ones.
         unlabelled: ids of the others.
         prints: case id to fingerprints; empty where they were not asked for.
-        warnings: what a reader must know before anything is trained.
     """
 
     root: Path
     cases: tuple[KnownCase, ...]
     unlabelled: tuple[str, ...] = ()
     prints: Mapping[str, Prints] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def scans(self) -> tuple[KnownScan, ...]:
         """By what the cases are known."""
         return tuple(
             KnownScan(case.id, case.patient, case.hashes, case.mask_hash, self.prints.get(case.id, {}))
             for case in self.cases
         )
+
+    @functools.cached_property
+    def twins(self) -> list[Twins]:
+        """Pairs of cases of two patients that look like one scan, by their places in ``cases``."""
+        return find_twins(self.scans)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before anything is trained."""
+        return tuple(twin_warning(self.scans, twins) for twins in self.twins)
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -163,11 +171,15 @@ def know_cohort(
             prints.pop(case.id, None)
         elif "mask_hash" not in before.model_fields_set:
             before = None  # known to a version that did not hash masks
-        if report is not None and (before is None or (fingerprinted and case.id not in prints)):
-            report(number, len(annotated), case.id)
-        if fingerprinted and case.id not in prints:
-            prints[case.id] = fingerprints({channel: case.load_image(channel) for channel in case.images})
-        cases.append(_with_crop(before or _know(case, stamp, root), case, prepare))
+        unprinted = fingerprinted and case.id not in prints
+        if before is None or unprinted:
+            if report is not None:
+                report(number, len(annotated), case.id)
+            volumes = {channel: case.load_image(channel) for channel in case.images}
+            if unprinted:
+                prints[case.id] = fingerprints(volumes)
+            before = before or _know(case, stamp, root, volumes)
+        cases.append(_with_crop(before, case, prepare))
     if report is not None:
         report(len(annotated), len(annotated), "")
     if not cases:
@@ -180,7 +192,7 @@ def know_cohort(
     unlabelled = tuple(case.id for case in cohort.cases if case.mask is None)
     result = KnownCohort(root, tuple(cases), unlabelled, prints)
     require_one_patient_a_scan(result)
-    return dataclasses.replace(result, warnings=tuple(twin_warnings(result.scans)))
+    return result
 
 
 def _read_prints(place: Path) -> dict[str, Prints]:
@@ -236,7 +248,7 @@ def _stamp(case: Case, root: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((_inside(path, root), fact.st_size, fact.st_mtime_ns) for path, fact in facts)
 
 
-def _know(case: Case, stamp: tuple[tuple[str, int, int], ...], root: Path) -> KnownCase:
+def _know(case: Case, stamp: tuple[tuple[str, int, int], ...], root: Path, volumes: Mapping[str, Volume]) -> KnownCase:
     mask = case.load_mask()
     assert mask is not None
     voxel_mm3 = float(abs(np.linalg.det(mask.affine[:3, :3])))
@@ -246,7 +258,7 @@ def _know(case: Case, stamp: tuple[tuple[str, int, int], ...], root: Path) -> Kn
         site=case.site,
         stamp=stamp,
         files={_inside(path, root): sha256_file(path) for path in _files(case)},
-        hashes={channel: voxel_hash(case.load_image(channel)) for channel in case.images},
+        hashes={channel: voxel_hash(volume) for channel, volume in volumes.items()},
         mask_hash=hash_of_mask(mask),
         lesion_ml=float(np.count_nonzero(mask.data == LESION)) * voxel_mm3 / 1000,
         voxels=int(mask.data.size),
@@ -298,7 +310,7 @@ def require_one_patient_a_scan(*cohorts: KnownCohort) -> None:
                         f"(patient {owner[2].patient}), {first}: a scan under two patients would meet itself in a test",
                     )
     for cohort in cohorts if len(cohorts) == 1 else ():
-        for twins in find_twins(cohort.scans):
+        for twins in cohort.twins:
             if twins.refused:
                 _refuse(cohort, cohort.cases[twins.first], cohort, cohort.cases[twins.second], twins.words)
     for first, second in itertools.combinations(cohorts, 2):

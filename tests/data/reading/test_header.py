@@ -34,7 +34,8 @@ def test_what_holds_one_slice() -> None:
 
 
 def test_corners_are_the_centres_of_the_outermost_voxels() -> None:
-    corners = header(np.diag([2.0, 1.0, -1.0])).corners_mm()
+    grid = header(np.diag([2.0, 1.0, -1.0]))
+    corners = grid_corners(grid.shape, grid.affine)
     assert corners.shape == (8, 3)
     expected = {(10 + x, 20 + y, 30 + z) for x in (0.0, 4.0) for y in (0.0, 3.0) for z in (0.0, -4.0)}
     assert {tuple(corner) for corner in corners.tolist()} == expected

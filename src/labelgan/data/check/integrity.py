@@ -13,12 +13,12 @@ from labelgan.core.files import SAFE_ID_WORDS, is_safe_id
 from labelgan.core.words import times
 from labelgan.data.case import Case, Cohort
 from labelgan.data.check.fingerprint import fingerprint
-from labelgan.data.check.leaks import KnownScan, find_twins, hash_of_mask, twin_warnings
+from labelgan.data.check.leaks import KnownScan, find_twins, hash_of_mask, twin_warning
 from labelgan.data.check.problems import CaseFacts, CheckReport, Problem, Severity
 from labelgan.data.layouts.detect import LAYOUTS, read_cohort
 from labelgan.data.prepare.face import face_warning, shows_face
 from labelgan.data.pseudonyms import shown_path
-from labelgan.data.reading.header import DEFAULT_LIMITS, NEAR_GRID, SAME_GRID, Header, grid_corners, voxels_apart
+from labelgan.data.reading.header import DEFAULT_LIMITS, NEAR_GRID, SAME_GRID, Header, apart_mm, voxels_apart
 from labelgan.data.reading.read import read_with_header, to_mask, voxel_hash
 from labelgan.data.volume import LESION, ImageRef
 
@@ -95,9 +95,10 @@ def alike_patients(cohort: Cohort, facts: Sequence[CaseFacts]) -> list[Problem]:
     pairs = [(case, known) for case, known in zip(cohort.cases, facts, strict=True) if not case.synthetic]
     scans = [KnownScan(case.id, case.patient, known.hashes, known.mask_hash, known.prints) for case, known in pairs]
     problems = []
-    for twins, words in zip(find_twins(scans), twin_warnings(scans), strict=True):
+    for twins in find_twins(scans):
         refs = list(pairs[twins.second][0].images.values())
-        problems.append(Problem(scans[twins.second].id, refs[0].path if refs else None, words, "warning"))
+        file = refs[0].path if refs else None
+        problems.append(Problem(scans[twins.second].id, file, twin_warning(scans, twins), "warning"))
     return problems
 
 
@@ -250,7 +251,7 @@ class _CaseChecker:
         if not header.is_picture and not all(_SMALLEST_SPACING_MM <= s <= _LARGEST_SPACING_MM for s in spacing):
             self._tell(ref.path, f"implausible voxel size {'×'.join(f'{s:g}' for s in spacing)} mm", "warning")
         if header.qform is not None:
-            apart = _apart_mm(header.corners_mm(), grid_corners(header.shape, header.qform))
+            apart = apart_mm(header.shape, header.affine, header.qform)
             if not apart <= _QFORM_SLACK * self.limits.grid_tolerance_mm:
                 self._tell(ref.path, f"its qform and sform differ ({_mm(apart)} apart): the sform is used", "warning")
         if self.reference is None:
@@ -263,7 +264,7 @@ class _CaseChecker:
             differs = f"shape {times(header.shape)} differs from {times(first.shape)} of {name}"
             self._tell(ref.path, f"{differs}: {_RESAMPLE}")
             return
-        apart = _apart_mm(header.corners_mm(), first.corners_mm())
+        apart = apart_mm(header.shape, first.affine, header.affine)
         if header.is_picture != first.is_picture or apart <= self.limits.grid_tolerance_mm:
             return
         voxels = voxels_apart(header.shape, first.affine, header.affine)
@@ -333,11 +334,6 @@ class _CaseChecker:
 def _is_finite_throughout(data: np.ndarray) -> bool:
     # Minimum and maximum propagate NaN and show infinities without a second array of the volume's size.
     return bool(np.isfinite(data.min()) and np.isfinite(data.max()))
-
-
-def _apart_mm(corners: np.ndarray, others: np.ndarray) -> float:
-    with np.errstate(all="ignore"):
-        return float(np.sqrt(((corners - others) ** 2).sum(axis=1)).max())
 
 
 def _mm(distance: float) -> str:

@@ -142,17 +142,19 @@ def _same_voxels(case: Known, other: Known) -> bool:
     return not set(case.hashes.values()).isdisjoint(other.hashes.values())
 
 
+def twin_warning(cases: Sequence[Known], twins: Twins) -> str:
+    """Gives a line about two of the cases, of patients whose scans look like one scan."""
+    first, second = cases[twins.first], cases[twins.second]
+    fate = "no fold may part them" if twins.refused else "look at both"
+    return (
+        f"patients {first.patient} and {second.patient} may be one person: of case {second.id}, {twins.words}; "
+        f"{fate}: leave one out (--exclude), give both one id, or, {NOT_ONE_PERSON}"
+    )
+
+
 def twin_warnings(cases: Sequence[Known]) -> list[str]:
-    """A line for each pair of patients whose scans look like one scan."""
-    lines = []
-    for twins in find_twins(cases):
-        first, second = cases[twins.first], cases[twins.second]
-        fate = "no fold may part them" if twins.refused else "look at both"
-        lines.append(
-            f"patients {first.patient} and {second.patient} may be one person: of case {second.id}, {twins.words}; "
-            f"{fate}: leave one out (--exclude), give both one id, or, {NOT_ONE_PERSON}"
-        )
-    return lines
+    """Gives a line for each pair of patients whose scans look like one scan."""
+    return [twin_warning(cases, twins) for twins in find_twins(cases)]
 
 
 def require_no_leak(root: Path, seen: SeenCases | None, held_out: Iterable[Known], cohort: Iterable[Known]) -> None:

@@ -21,7 +21,7 @@ from labelgan.data.geometry import SliceGeometry
 from labelgan.data.prepare.brain import BrainTask, brain_mask
 from labelgan.data.prepare.crop import Reach
 from labelgan.data.prepare.face import shows_face
-from labelgan.data.reading.header import NEAR_GRID, grid_corners, voxels_apart
+from labelgan.data.reading.header import NEAR_GRID, apart_mm, voxels_apart
 from labelgan.data.volume import LESION, Volume
 
 if TYPE_CHECKING:
@@ -208,8 +208,7 @@ def require_same_grid(volume: Volume, grid: Volume, path: Path) -> None:
         )
     if voxels_apart(grid.data.shape, grid.affine, volume.affine) <= NEAR_GRID:
         return
-    corners, expected = (grid_corners(each.data.shape, each.affine) for each in (volume, grid))
-    distance = np.linalg.norm(corners - expected, axis=1).max()
+    distance = apart_mm(grid.data.shape, grid.affine, volume.affine)
     raise DataError(path, f"its grid lies {distance:.3g} mm from the first channel's; {_RESAMPLE}")
 
 

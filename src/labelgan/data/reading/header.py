@@ -51,10 +51,6 @@ class Header:
         """True for what holds one slice: PNG and TIFF, which have no geometry, and NumPy archives."""
         return self.kind != "nifti"
 
-    def corners_mm(self) -> np.ndarray:
-        """Millimetre positions of the eight corner voxels, (8, 3)."""
-        return grid_corners(self.shape, self.affine)
-
 
 SAME_GRID = 0.05  # voxels: two grids no further apart are one
 NEAR_GRID = 0.25  # voxels: up to here it is a rounded header rather than another grid, and voxels stay as they are
@@ -71,6 +67,12 @@ def voxels_apart(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) 
     except np.linalg.LinAlgError:
         return float("inf")
     return found if np.isfinite(found) else float("inf")
+
+
+def apart_mm(shape: tuple[int, ...], affine: np.ndarray, other: np.ndarray) -> float:
+    """Gives the largest distance of the corners of two grids of one shape, mm; not finite where an affine is not."""
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(grid_corners(shape, other) - grid_corners(shape, affine), axis=1).max())
 
 
 def grid_corners(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
